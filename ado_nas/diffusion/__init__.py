@@ -1,0 +1,1 @@
+"""Forward and reverse diffusion in sigma space: x = x0 + sigma * noise."""

@@ -1,0 +1,55 @@
+"""Noise levels in closed form: the schedules that need no model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ado_nas.errors import SpecError
+
+Levels = np.ndarray
+"""(T + 1,) float64, strictly falling, the last one 0: T network evaluations."""
+
+
+def karras_levels(nfe: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Levels:
+    """Levels evenly spaced in sigma^(1/rho), then 0.
+
+    Args:
+        nfe: network evaluations, T.
+        sigma_min: last positive level.
+        sigma_max: first level.
+        rho: exponent.
+
+    Returns:
+        (T + 1,).
+
+    Source: Karras et al. 2022, eq. 5.
+    """
+    _check(nfe, sigma_min, sigma_max)
+    ramp = np.linspace(0, 1, nfe) if nfe > 1 else np.zeros(1)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return np.append((high + ramp * (low - high)) ** rho, 0.0)
+
+
+def logsnr_levels(nfe: int, sigma_min: float, sigma_max: float) -> Levels:
+    """Levels evenly spaced in log sigma, then 0.
+
+    Args:
+        nfe: network evaluations, T.
+        sigma_min: last positive level.
+        sigma_max: first level.
+
+    Returns:
+        (T + 1,).
+
+    Source: Lu et al. 2022 (DPM-Solver), section 3.3, logSNR spacing.
+    """
+    _check(nfe, sigma_min, sigma_max)
+    ends = np.log([sigma_max, sigma_min])
+    return np.append(np.exp(np.linspace(*ends, nfe)) if nfe > 1 else np.exp(ends[:1]), 0.0)
+
+
+def _check(nfe: int, sigma_min: float, sigma_max: float) -> None:
+    if nfe < 1 or not 0 < sigma_min < sigma_max:
+        raise SpecError(
+            f"nfe {nfe} and levels {sigma_max} to {sigma_min}: want nfe >= 1 and 0 < min < max"
+        )

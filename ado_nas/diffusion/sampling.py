@@ -1,0 +1,140 @@
+"""Sampling whole sets of images: batches, split over the device's streams, from numbered noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.diffusion.levels import Levels
+from ado_nas.diffusion.preconditioning import denoiser
+from ado_nas.diffusion.solvers import SOLVER
+from ado_nas.measure import lock
+from ado_nas.models.unet import UNet
+from ado_nas.progress import Progress, silent
+from ado_nas.runtime import batch_streams, blas_threads, cores
+
+_SMALLEST_SHARE = 4  # below this many images a stream, splitting costs more than it saves
+
+
+def noise(seed: int, count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Standard normal noise, the same for everybody who names the seed.
+
+    Args:
+        seed: of the set.
+        count: images, N.
+        shape: (H, W, C) of one.
+
+    Returns:
+        (N, H, W, C) float32; a longer set begins with the shorter one.
+    """
+    return np.random.default_rng(seed).standard_normal((count, *shape), dtype=np.float32)
+
+
+def balanced_labels(count: int, num_classes: int) -> np.ndarray | None:
+    """Classes in turn.
+
+    Args:
+        count: images, N.
+        num_classes: 0 for an unconditional model.
+
+    Returns:
+        (N,) int32, or None.
+    """
+    return np.arange(count, dtype=np.int32) % num_classes if num_classes else None
+
+
+def steps(
+    unet: UNet,
+    solver: str,
+    levels: Levels,
+    x: mx.array,
+    labels: mx.array | None = None,
+    guidance: float = 1.0,
+) -> Iterator[mx.array]:
+    """Run a solver on one batch, split over the batch streams.
+
+    Args:
+        unet: the network.
+        solver: its name.
+        levels: (T + 1,), falling, the last 0.
+        x: (B, H, W, C), standard normal noise.
+        labels: (B,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+
+    Yields:
+        (B, H, W, C) evaluated states, at levels[0], levels[1], ... 0.
+    """
+    streams = batch_streams()
+    if len(streams) < 2 or x.shape[0] < _SMALLEST_SHARE * len(streams):
+        streams = streams[:1]
+    edges = [x.shape[0] * i // len(streams) for i in range(len(streams) + 1)]
+    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    start = x * float(levels[0])
+    mx.eval(start)
+    yield start
+    runs = []
+    for a, b in spans:
+        part = None if labels is None else labels[a:b]
+        runs.append(SOLVER[solver](denoiser(unet, part, guidance), start[a:b], levels))
+    for _ in range(len(levels) - 1):
+        states = []
+        for run, stream in zip(runs, streams, strict=True):
+            with mx.stream(stream):
+                states.append(next(run)[0])
+        with blas_threads(1 if len(streams) > 1 else cores()):
+            mx.eval(states)
+        yield states[0] if len(states) == 1 else mx.concatenate(states)
+
+
+def sample_batch(
+    unet: UNet,
+    solver: str,
+    levels: Levels,
+    x: mx.array,
+    labels: mx.array | None = None,
+    guidance: float = 1.0,
+) -> mx.array:
+    """The last state of `steps`: (B, H, W, C), evaluated."""
+    for state in steps(unet, solver, levels, x, labels, guidance):
+        last = state
+    mx.eval(last)
+    return last
+
+
+def generate(
+    unet: UNet,
+    solver: str,
+    levels: Levels,
+    start: np.ndarray,
+    labels: np.ndarray | None = None,
+    guidance: float = 1.0,
+    batch: int = 100,
+    progress: Progress = silent,
+    stage: str = "sampling",
+) -> np.ndarray:
+    """Images from given noise, in batches, sharing the device with others.
+
+    Args:
+        unet: the network.
+        solver: its name.
+        levels: (T + 1,), falling, the last 0.
+        start: (N, H, W, C) standard normal noise.
+        labels: (N,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+        progress: told after each batch.
+        stage: what it is told.
+
+    Returns:
+        (N, H, W, C) float32.
+    """
+    parts = []
+    for a in range(0, len(start), batch):
+        chosen = None if labels is None else mx.array(labels[a : a + batch])
+        with lock.shared():
+            x = mx.array(start[a : a + batch])
+            parts.append(np.array(sample_batch(unet, solver, levels, x, chosen, guidance)))
+        progress(stage, min(a + batch, len(start)), len(start))
+    return np.concatenate(parts)

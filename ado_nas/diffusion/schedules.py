@@ -1,0 +1,100 @@
+"""Schedules by name, and the one learned from trajectories by dynamic programming."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ado_nas.diffusion.levels import Levels, karras_levels, logsnr_levels
+from ado_nas.errors import SpecError, nearest
+
+
+def jump_costs(states: np.ndarray, denoised: np.ndarray, levels: Levels) -> np.ndarray:
+    """What one DDIM jump between any two levels of a trajectory costs.
+
+    Args:
+        states: (T + 1, M, ...) teacher states at `levels`.
+        denoised: (T, M, ...) the teacher's denoised images there.
+        levels: (T + 1,), falling, the last 0.
+
+    Returns:
+        (T + 1, T + 1) float64: mean squared distance from the landing of i -> j to the teacher's
+        state at j; infinite where j <= i.
+
+    Source: Chen et al. 2024 (GITS), section 3.3, with a squared distance.
+    """
+    count = len(levels)
+    costs = np.full((count, count), np.inf)
+    flat = states.reshape(count, -1)
+    clean = denoised.reshape(count - 1, -1)
+    for i in range(count - 1):
+        ratios = levels[i + 1 :, None] / levels[i]
+        landed = ratios * flat[i] + (1 - ratios) * clean[i]
+        costs[i, i + 1 :] = np.mean((landed - flat[i + 1 :]) ** 2, axis=1)
+    return costs
+
+
+def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
+    """The path of exactly `steps` jumps from the first to the last level with the least summed cost.
+
+    Args:
+        costs: (N, N), infinite where a jump is not allowed.
+        steps: jumps, 1 to N - 1.
+
+    Returns:
+        Indices of steps + 1 levels, from 0 to N - 1.
+
+    Raises:
+        SpecError: more steps than levels.
+
+    Source: Bellman; as in Nguyen et al. 2023 (BOSS), algorithm 1.
+    """
+    count = len(costs)
+    if not 1 <= steps < count:
+        raise SpecError(f"{steps} steps on a grid of {count - 1}: give 1 to {count - 1}")
+    best = costs[:, -1]
+    choices = []
+    for _ in range(steps - 1):
+        through = costs + best[None, :]
+        choices.append(np.argmin(through, axis=1))
+        best = np.min(through, axis=1)
+    path = [0]
+    for choice in reversed(choices):
+        path.append(int(choice[path[-1]]))
+    return [*path, count - 1]
+
+
+def named_levels(
+    schedule: str,
+    nfe: int,
+    sigma_min: float,
+    sigma_max: float,
+    costs: np.ndarray | None = None,
+    grid: Levels | None = None,
+) -> Levels:
+    """Levels of a schedule by its name.
+
+    Args:
+        schedule: karras, logsnr or dp.
+        nfe: network evaluations, T.
+        sigma_min: last positive level of the closed forms.
+        sigma_max: first level.
+        costs: (N, N) from `jump_costs`; dp alone.
+        grid: (N,) levels that `costs` belongs to; dp alone.
+
+    Returns:
+        (T + 1,), falling, the last 0.
+
+    Raises:
+        SpecError: the name is unknown, or dp has no trajectories to learn from.
+    """
+    if schedule == "karras":
+        return karras_levels(nfe, sigma_min, sigma_max)
+    if schedule == "logsnr":
+        return logsnr_levels(nfe, sigma_min, sigma_max)
+    if schedule != "dp":
+        raise SpecError(
+            f"schedule {schedule!r} is unknown; {nearest(schedule, ('karras', 'logsnr', 'dp'))}"
+        )
+    if costs is None or grid is None:
+        raise SpecError("schedule 'dp' is learned from trajectories; none were given")
+    return grid[cheapest_path(costs, nfe)]

@@ -1,0 +1,1 @@
+"""Teaching a small student the teacher's trajectories in few steps."""

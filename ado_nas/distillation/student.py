@@ -1,0 +1,116 @@
+"""A student learns to land DDIM steps on its teacher's trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.diffusion.levels import Levels
+from ado_nas.diffusion.preconditioning import denoise
+from ado_nas.distillation.trajectories import Bank
+from ado_nas.measure import lock
+from ado_nas.models.unet import UNet
+from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.specs import DistillationSpec
+from ado_nas.training.step import Stepper, schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a student of S steps learns: for each jump the states before it and where it must land.
+
+    `path` holds S + 1 indices into the bank's levels.
+    """
+
+    bank: Bank
+    path: list[int]
+
+    @property
+    def levels(self) -> Levels:
+        """(S + 1,) noise levels the student visits, falling, the last 0."""
+        return self.bank.levels[self.path]
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[mx.array, ...]:
+        """Random jumps of random trajectories.
+
+        Args:
+            rng: decides which.
+            size: B.
+
+        Returns:
+            States (B, H, W, C), their levels (B,), the denoised images that land them
+            (B, H, W, C), and labels (B,) int32.
+
+        Source: Salimans and Ho 2022, eq. 8 of appendix G, in sigma space: target = (x_j - r x_i) /
+        (1 - r) with r = sigma_j / sigma_i.
+        """
+        rows = rng.integers(0, self.bank.states.shape[1], size)
+        jumps = np.arange(size) % (len(self.path) - 1)
+        path = np.array(self.path)
+        begin, end = path[jumps], path[jumps + 1]
+        x = self.bank.states[begin, rows]
+        landing = self.bank.states[end, rows]
+        sigma = self.bank.levels[begin]
+        ratio = (self.bank.levels[end] / sigma)[:, None, None, None]
+        target = ((landing - ratio * x) / (1 - ratio)).astype(np.float32)
+        if self.bank.labels is None:
+            labels = np.zeros(size, np.int32)
+        else:
+            labels = self.bank.labels[rows]
+        return (
+            mx.array(x),
+            mx.array(sigma.astype(np.float32)),
+            mx.array(target),
+            mx.array(labels),
+        )
+
+
+def landing_loss(
+    model: UNet, x: mx.array, sigma: mx.array, target: mx.array, labels: mx.array
+) -> mx.array:
+    """Mean squared distance of the denoised images from those that land on the trajectory.
+
+    Args:
+        model: the student.
+        x: (B, H, W, C), states.
+        sigma: (B,), their levels.
+        target: (B, H, W, C).
+        labels: (B,) int32; ignored by an unconditional network.
+
+    Returns:
+        A scalar.
+    """
+    return mx.mean(mx.square(denoise(model, x, sigma, labels) - target))
+
+
+def distill(
+    student: UNet, lessons: Lessons, spec: DistillationSpec, seed: int
+) -> Iterator[tuple[int, float]]:
+    """Train a student; at each stop, and at the end, it holds its averaged weights.
+
+    Args:
+        student: trained in place.
+        lessons: what it learns.
+        spec: iterations, batch, learning rate and averaging.
+        seed: of the batches.
+
+    Yields:
+        (iterations done, loss), once an iteration.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
+    stepper = Stepper(student, landing_loss, rate, spec.ema_decay)
+    rng = np.random.default_rng(seed)
+    split = len(batch_streams()) > 1
+    for _ in range(spec.iterations):
+        # Held for one iteration only, so that whoever times gets the device in between.
+        with lock.shared(), blas_threads(1 if split else cores()):
+            loss = stepper(*lessons.batch(rng, spec.batch))
+        yield stepper.iteration, loss
+    stepper.load_average()
+    mx.eval(student.parameters())

@@ -1,0 +1,65 @@
+"""Errors a person can act on: each message names the value seen, what was wanted and what to do.
+
+The command line prints an `AdoNasError` as one line and exits with its `exit_code`. Anything else is a
+bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdoNasError(Exception):
+    """The user's mistake, found before any long work."""
+
+    exit_code = 2
+
+
+class ConfigError(AdoNasError):
+    """A preset, option, key or file of settings that cannot be used."""
+
+
+class SpecError(AdoNasError):
+    """An architecture, sampler or schedule that cannot exist."""
+
+
+class DataError(AdoNasError):
+    """A dataset that is missing, empty, unreadable or of the wrong shape."""
+
+
+class ModelError(AdoNasError):
+    """A model folder that is missing, truncated or does not match its spec."""
+
+
+class StudyError(AdoNasError):
+    """A study that does not exist, cannot be reached or no longer matches its settings."""
+
+
+class WorkspaceError(AdoNasError):
+    """A workspace that cannot be written."""
+
+
+class NegativeVerdict(AdoNasError):
+    """Nothing went wrong, but the answer is no: a gate failed, or no candidate is feasible."""
+
+    exit_code = 1
+
+
+class Diverged(Exception):
+    """Training or sampling produced a value that is not finite; a trial is pruned for it."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word closest to `word`, or all of them where none is close.
+
+    Args:
+        word: what was typed.
+        known: what could have been meant.
+
+    Returns:
+        ``did you mean 'x'?`` or ``known: a, b, c``.
+    """
+    choices = list(known)
+    close = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(map(str, choices))}"

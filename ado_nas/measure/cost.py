@@ -1,0 +1,66 @@
+"""What a U-Net costs by its spec alone: nothing is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ado_nas.models.plan import Layer, layers
+from ado_nas.specs import UNetSpec
+
+_BYTES = 4  # float32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A network's static cost, for one evaluation of one image in float32."""
+
+    params: int
+    macs: int  # multiply-accumulates
+    bytes: int  # of the parameters
+    activation_bytes: int  # of every layer's output: what training keeps, per image
+
+    @property
+    def size_mb(self) -> float:
+        """Megabytes (10^6 bytes) of the parameters."""
+        return self.bytes / 1e6
+
+
+def cost(spec: UNetSpec) -> Cost:
+    """Sum up a network.
+
+    Args:
+        spec: the architecture.
+
+    Returns:
+        Exact parameters; MACs of convolutions, linear layers and attention. A stride-2 convolution
+        counts its 9 taps, however it is computed.
+    """
+    plan = list(layers(spec))
+    params = sum(parameters(layer) for layer in plan)
+    kept = sum(_outputs(layer) for layer in plan)
+    macs = sum(_macs(layer) for layer in plan)
+    for layer in plan:
+        if layer.name.endswith("to_q"):
+            tokens, width = layer.side**2, layer.out.width
+            # Scores and their mix with the values; training keeps the scores of every head.
+            macs += 2 * tokens**2 * width
+            kept += width // spec.head_dim * tokens**2 + tokens * width
+    return Cost(params, macs, params * _BYTES, kept * _BYTES)
+
+
+def parameters(layer: Layer) -> int:
+    """Elements of a layer's weight and, but for an embedding, its bias."""
+    if layer.kind == "norm":
+        return 2 * layer.out.width
+    weights = layer.kernel**2 * layer.fan_in * layer.out.width
+    return weights if layer.kind == "embedding" else weights + layer.out.width
+
+
+def _macs(layer: Layer) -> int:
+    if layer.kind not in ("conv", "linear"):
+        return 0
+    return layer.kernel**2 * layer.fan_in * _outputs(layer)
+
+
+def _outputs(layer: Layer) -> int:
+    return layer.out.width * max(1, layer.side) ** 2

@@ -1,0 +1,75 @@
+"""How long evaluated work takes, alone on the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas import runtime
+from ado_nas.measure import lock
+
+_SHORTEST_MS = 2.0  # below this the clock and the dispatch weigh too much
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one call."""
+
+    median_ms: float
+    iqr_ms: float  # between the quartiles
+    evaluations: int
+    calls: int  # calls in each evaluation
+
+
+def time_calls(
+    call: Callable[[], Any],
+    evaluations: int = 20,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Time a function whose arrays are evaluated inside the measured span.
+
+    The device is held alone and with all cores; no other process of this package trains meanwhile.
+
+    Args:
+        call: returns an array or a tree of arrays; lazy work that it does not return is not timed.
+        evaluations: how many times are taken.
+        warmup: evaluations before, not counted.
+        clock: seconds.
+
+    Returns:
+        Median and interquartile range of one call.
+
+    Raises:
+        ValueError: `call` returns no array, so that nothing would be timed.
+    """
+    with lock.exclusive(), runtime.all_cores():
+        for _ in range(max(1, warmup)):
+            _evaluate(call, 1)
+        calls = _calls_for(_span(call, 1, clock))
+        spans = np.array([_span(call, calls, clock) for _ in range(evaluations)]) / calls
+    low, median, high = np.percentile(spans, [25, 50, 75])
+    return Timing(float(median), float(high - low), evaluations, calls)
+
+
+def _calls_for(one_ms: float) -> int:
+    return 1 if one_ms >= _SHORTEST_MS else int(np.ceil(_SHORTEST_MS / max(one_ms, 0.01)))
+
+
+def _span(call: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    begin = clock()
+    _evaluate(call, calls)
+    return (clock() - begin) * 1e3
+
+
+def _evaluate(call: Callable[[], Any], calls: int) -> None:
+    results = [call() for _ in range(calls)]
+    if results[0] is None:
+        raise ValueError("the timed call returned None; return its arrays, or nothing is timed")
+    mx.eval(results)
+    mx.synchronize()

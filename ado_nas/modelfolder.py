@@ -1,0 +1,120 @@
+"""Models on disk: a folder with weights, spec, sampler and a card that says where they came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.diffusion.levels import Levels
+from ado_nas.errors import AdoNasError, ModelError
+from ado_nas.files import replacing, sha256, write_json
+from ado_nas.models.unet import UNet, named_parameters
+from ado_nas.specs import SamplerSpec, UNetSpec, from_dict, to_dict
+
+WEIGHTS, SPEC, SAMPLER, CARD = "model.safetensors", "spec.json", "sampler.json", "card.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, ready to sample."""
+
+    unet: UNet
+    sampler: SamplerSpec
+    levels: Levels  # (T + 1,), falling, the last 0
+    card: dict[str, Any]
+    folder: Path | None = None
+
+
+def save_model(
+    folder: Path, unet: UNet, sampler: SamplerSpec, levels: Levels, card: dict[str, Any]
+) -> None:
+    """Write a model folder; the card comes last, so that a folder with a card is whole.
+
+    Args:
+        folder: made where missing.
+        unet: the network with the weights to keep.
+        sampler: how it is sampled.
+        levels: (T + 1,), the noise levels the sampler visits.
+        card: plain values: provenance and figures.
+    """
+    with replacing(folder / WEIGHTS) as partial:
+        mx.save_safetensors(str(partial), dict(named_parameters(unet)), {"format": "mlx"})
+    write_json(folder / SPEC, to_dict(unet.spec))
+    write_json(folder / SAMPLER, {**to_dict(sampler), "levels": [float(v) for v in levels]})
+    write_json(folder / CARD, {**card, "weights_sha256": sha256(folder / WEIGHTS)})
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder and evaluate its weights.
+
+    Args:
+        folder: as written by `save_model`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: a file is missing, truncated, changed, or does not belong to the others.
+    """
+    spec = from_dict_file(folder, SPEC, UNetSpec)
+    values = _json(folder / SAMPLER)
+    levels = np.array(values.pop("levels", []), dtype=np.float64)
+    sampler = _parsed(folder / SAMPLER, SamplerSpec, values)
+    card = _json(folder / CARD)
+    if len(levels) < 2 or np.any(np.diff(levels) >= 0) or levels[-1] != 0:
+        raise ModelError(f"{folder / SAMPLER}: levels must fall to 0; export the model again")
+    unet = UNet(spec)
+    _load_weights(unet, folder, card.get("weights_sha256"))
+    return Model(unet, sampler, levels, card, folder)
+
+
+def from_dict_file(folder: Path, name: str, cls: type[UNetSpec]) -> UNetSpec:
+    """Read one spec of a model folder.
+
+    Raises:
+        ModelError: it is missing or not such a spec.
+    """
+    return _parsed(folder / name, cls, _json(folder / name))
+
+
+def _parsed(path: Path, cls: Any, values: dict[str, Any]) -> Any:
+    try:
+        return from_dict(cls, values)
+    except AdoNasError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path.parent} is no model folder: {path.name} is missing; a model folder holds "
+            f"{WEIGHTS}, {SPEC}, {SAMPLER} and {CARD}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds no table; export the model again")
+    return value
+
+
+def _load_weights(unet: UNet, folder: Path, digest: str | None) -> None:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {WEIGHTS}; export the model again")
+    if digest is not None and sha256(path) != digest:
+        raise ModelError(f"{path} is not the file its card names (SHA-256 differs); restore it")
+    try:
+        weights = mx.load(str(path))
+        assert isinstance(weights, dict)
+        unet.load_weights(list(weights.items()), strict=True)
+        mx.eval(unet.parameters())
+    except (ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{path} does not fit {SPEC}: {first}") from None

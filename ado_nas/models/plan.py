@@ -1,0 +1,162 @@
+"""What layers a spec comes to, without building it: names, sizes, feature-map sides, channel spaces.
+
+A channel space names what a tensor's axis means (features at one resolution, the time embedding, an
+image). Inheritance matches layers by role and axes by space; costs count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ado_nas.models.embeddings import FREQUENCIES
+from ado_nas.specs import UNetSpec
+
+
+@dataclass(frozen=True)
+class Space:
+    """An axis of channels: what it means, and how many there are."""
+
+    key: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with parameters.
+
+    `kind` is conv, linear, norm or embedding. `side` is the side of the output map in pixels, 0 for
+    layers on vectors. `role` is equal for layers of two networks that do the same at the same side.
+    """
+
+    name: str
+    role: str
+    kind: str
+    out: Space
+    inputs: tuple[Space, ...]
+    kernel: int = 1
+    side: int = 0
+
+    @property
+    def fan_in(self) -> int:
+        """Input channels."""
+        return sum(s.width for s in self.inputs)
+
+
+def layers(spec: UNetSpec) -> Iterator[Layer]:
+    """Every layer with parameters, in the order of the forward pass.
+
+    Args:
+        spec: the architecture.
+
+    Yields:
+        The layers; their parameters are exactly those of the built network.
+    """
+    time = Space("time", spec.time_width)
+    yield Layer("time_embedding.linear_1", "time1", "linear", time, (_fourier(),))
+    yield Layer("time_embedding.linear_2", "time2", "linear", time, (time,))
+    if spec.num_classes:
+        rows = Space("class", spec.num_classes + 1)
+        yield Layer("class_embedding", "class", "embedding", time, (rows,))
+    image = Space(f"image{spec.patch}", spec.in_channels * spec.patch**2)
+    first = features(spec, 0)
+    edge = f"@{side(spec, 0)}p{spec.patch}"
+    yield Layer("conv_in", "conv_in" + edge, "conv", first, (image,), 3, side(spec, 0))
+    skips = [first]
+    for level in range(len(spec.widths)):
+        yield from _down(spec, level, skips)
+    last = len(spec.widths) - 1
+    if spec.middle:
+        wide = features(spec, last)
+        for i in range(2):
+            yield from _resnet(spec, last, f"mid_block.resnets.{i}", f"mid.{i}", (wide,))
+        if spec.attention[last] != "none":
+            yield from _attention(spec, last, "mid_block.attentions.0", "mid.0")
+    below = features(spec, last)
+    for level in reversed(range(len(spec.widths))):
+        yield from _up(spec, level, below, skips)
+        below = features(spec, level)
+    yield Layer("conv_norm_out", "norm_out" + edge, "norm", first, (first,), 1, side(spec, 0))
+    yield Layer("conv_out", "conv_out" + edge, "conv", image, (first,), 3, side(spec, 0))
+
+
+def side(spec: UNetSpec, level: int) -> int:
+    """Side of the feature maps of a level, in pixels."""
+    return spec.resolution // (spec.patch * 2**level)
+
+
+def features(spec: UNetSpec, level: int) -> Space:
+    """The channels of a level."""
+    return Space(f"features{side(spec, level)}", spec.widths[level])
+
+
+def _fourier() -> Space:
+    return Space("fourier", 2 * FREQUENCIES)
+
+
+def _down(spec: UNetSpec, level: int, skips: list[Space]) -> Iterator[Layer]:
+    wide = features(spec, level)
+    for i in range(spec.blocks[level]):
+        inputs = (skips[-1] if i == 0 else wide,)
+        yield from _block(spec, level, f"down_blocks.{level}", "down", str(i), i, inputs)
+        skips.append(wide)
+    if level + 1 < len(spec.widths):
+        half = side(spec, level) // 2
+        name = f"down_blocks.{level}.downsamplers.0.conv"
+        yield Layer(name, f"downsample@{half}", "conv", wide, (wide,), 3, half)
+        skips.append(wide)
+
+
+def _up(spec: UNetSpec, level: int, below: Space, skips: list[Space]) -> Iterator[Layer]:
+    wide = features(spec, level)
+    path = f"up_blocks.{len(spec.widths) - 1 - level}"
+    for i in range(spec.blocks[level] + 1):
+        # The first block sees the level below, the last the skip from the level above.
+        place = "first" if i == 0 else "last" if i == spec.blocks[level] else str(i)
+        inputs = (below if i == 0 else wide, skips.pop())
+        yield from _block(spec, level, path, "up", place, i, inputs)
+    if level > 0:
+        double = side(spec, level) * 2
+        name = f"{path}.upsamplers.0.conv"
+        yield Layer(name, f"upsample@{double}", "conv", wide, (wide,), 3, double)
+
+
+def _block(
+    spec: UNetSpec,
+    level: int,
+    path: str,
+    way: str,
+    place: str,
+    index: int,
+    inputs: tuple[Space, ...],
+) -> Iterator[Layer]:
+    yield from _resnet(spec, level, f"{path}.resnets.{index}", f"{way}.{place}", inputs)
+    if spec.attention[level] != "none":
+        yield from _attention(spec, level, f"{path}.attentions.{index}", f"{way}.{place}")
+
+
+def _resnet(
+    spec: UNetSpec, level: int, name: str, role: str, inputs: tuple[Space, ...]
+) -> Iterator[Layer]:
+    wide, pixels = features(spec, level), side(spec, level)
+    role = f"{role}@{pixels}"
+    total = Space("+".join(s.key for s in inputs), sum(s.width for s in inputs))
+    time = Space("time", spec.time_width)
+    yield Layer(f"{name}.norm1", f"{role}.norm1", "norm", total, inputs, 1, pixels)
+    yield Layer(f"{name}.conv1", f"{role}.conv1", "conv", wide, inputs, 3, pixels)
+    yield Layer(f"{name}.time_emb_proj", f"{role}.time", "linear", wide, (time,))
+    yield Layer(f"{name}.norm2", f"{role}.norm2", "norm", wide, (wide,), 1, pixels)
+    yield Layer(f"{name}.conv2", f"{role}.conv2", "conv", wide, (wide,), 3, pixels)
+    if total.width != wide.width:
+        shortcut = f"{name}.conv_shortcut"
+        yield Layer(shortcut, f"{role}.shortcut", "linear", wide, inputs, 1, pixels)
+
+
+def _attention(spec: UNetSpec, level: int, name: str, role: str) -> Iterator[Layer]:
+    wide, pixels = features(spec, level), side(spec, level)
+    role = f"{role}@{pixels}.attention{spec.head_dim}"
+    heads = Space(f"heads{pixels}x{spec.head_dim}", wide.width)
+    yield Layer(f"{name}.group_norm", f"{role}.norm", "norm", wide, (wide,), 1, pixels)
+    for part in ("to_q", "to_k", "to_v"):
+        yield Layer(f"{name}.{part}", f"{role}.{part}", "linear", heads, (wide,), 1, pixels)
+    yield Layer(f"{name}.to_out.0", f"{role}.to_out", "linear", wide, (heads,), 1, pixels)

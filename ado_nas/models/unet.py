@@ -1,0 +1,158 @@
+"""The U-Net: topology and parameter names of Diffusers' UNet2DModel, built from a `UNetSpec`.
+
+Two things differ and are folded away on export: 1x1 convolutions are linear layers, and `patch`
+folds pixels into channels before the first convolution and back after the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from ado_nas.models.attention import Attention
+from ado_nas.models.blocks import (
+    ACTIVATION,
+    Downsample,
+    Resnet,
+    Upsample,
+    depth_to_space,
+    space_to_depth,
+)
+from ado_nas.models.embeddings import TimeEmbedding
+from ado_nas.models.norms import GroupNorm
+from ado_nas.specs import UNetSpec
+
+
+class Level(nn.Module):
+    """The blocks of one level on the way down, or up, or the middle."""
+
+    def __init__(self, spec: UNetSpec, inputs: list[int], level: int, attentions: int):
+        super().__init__()
+        width = spec.widths[level]
+        act = ACTIVATION[spec.activation]
+        self.resnets = [Resnet(i, width, spec.time_width, spec.groups, act) for i in inputs]
+        if spec.attention[level] != "none":
+            self.attentions = [
+                Attention(width, spec.head_dim, spec.groups) for _ in range(attentions)
+            ]
+
+    def attend(self, x: mx.array, index: int) -> mx.array:
+        """Apply the attention after block `index`, where the level has any."""
+        return self.attentions[index](x) if "attentions" in self else x
+
+
+class UNet(nn.Module):
+    """Noise-conditioned U-Net.
+
+    The last convolution starts at zero, so that a fresh network predicts zero.
+    """
+
+    def __init__(self, spec: UNetSpec):
+        super().__init__()
+        self._spec = spec
+        widths, blocks = spec.widths, spec.blocks
+        folded = spec.in_channels * spec.patch**2
+        act = ACTIVATION[spec.activation]
+        self.conv_in = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.time_embedding = TimeEmbedding(spec.time_width, act)
+        if spec.num_classes:
+            # The last row stands for "no class".
+            self.class_embedding = nn.Embedding(spec.num_classes + 1, spec.time_width)
+        skips = [widths[0]]
+        self.down_blocks = []
+        for level, width in enumerate(widths):
+            inputs = [skips[-1] if i == 0 else width for i in range(blocks[level])]
+            block = Level(spec, inputs, level, len(inputs))
+            skips += [width] * blocks[level]
+            if level + 1 < len(widths):
+                block.downsamplers = [Downsample(width)]
+                skips.append(width)
+            self.down_blocks.append(block)
+        if spec.middle:
+            self.mid_block = Level(spec, [widths[-1]] * 2, len(widths) - 1, 1)
+        self.up_blocks = []
+        below = widths[-1]
+        for level in reversed(range(len(widths))):
+            inputs = []
+            for _ in range(blocks[level] + 1):
+                inputs.append(below + skips.pop())
+                below = widths[level]
+            block = Level(spec, inputs, level, len(inputs))
+            if level > 0:
+                block.upsamplers = [Upsample(below)]
+            self.up_blocks.append(block)
+        self.conv_norm_out = GroupNorm(spec.groups, widths[0])
+        self.conv_out = nn.Conv2d(widths[0], folded, 3, padding=1)
+        self.conv_out.weight = mx.zeros_like(self.conv_out.weight)
+        self._act = act
+
+    @property
+    def spec(self) -> UNetSpec:
+        """The spec it was built from."""
+        return self._spec
+
+    def __call__(self, x: mx.array, c_noise: mx.array, labels: mx.array | None = None) -> mx.array:
+        """Run the network.
+
+        Args:
+            x: (B, H, W, C), scaled noisy images.
+            c_noise: (B,) or (1,), embedded noise levels.
+            labels: (B,) int32 classes, `num_classes` for none; None where unconditional.
+
+        Returns:
+            (B, H, W, C), the raw prediction.
+        """
+        temb = self._act(self._embed(c_noise, labels))
+        x = self.conv_in(space_to_depth(x, self._spec.patch))
+        skips = [x]
+        for block in self.down_blocks:
+            for i, resnet in enumerate(block.resnets):
+                x = block.attend(resnet(x, temb), i)
+                skips.append(x)
+            if "downsamplers" in block:
+                x = block.downsamplers[0](x)
+                skips.append(x)
+        if "mid_block" in self:
+            x = self.mid_block.resnets[0](x, temb)
+            x = self.mid_block.attend(x, 0)
+            x = self.mid_block.resnets[1](x, temb)
+        for block in self.up_blocks:
+            for i, resnet in enumerate(block.resnets):
+                x = resnet(mx.concatenate([x, skips.pop()], axis=-1), temb)
+                x = block.attend(x, i)
+            if "upsamplers" in block:
+                x = block.upsamplers[0](x)
+        x = self.conv_out(self._act(self.conv_norm_out(x)))
+        return depth_to_space(x, self._spec.patch)
+
+    def _embed(self, c_noise: mx.array, labels: mx.array | None) -> mx.array:
+        temb = self.time_embedding(c_noise)
+        if "class_embedding" not in self:
+            return temb
+        if labels is None:
+            labels = mx.full((1,), self._spec.num_classes, dtype=mx.int32)
+        return temb + self.class_embedding(labels)
+
+
+def build_unet(spec: UNetSpec, seed: int = 0) -> UNet:
+    """A freshly initialized, evaluated network.
+
+    Args:
+        spec: the architecture.
+        seed: of the initial weights.
+
+    Returns:
+        The network, its parameters evaluated, so that any thread may use it.
+    """
+    mx.random.seed(seed)
+    model = UNet(spec)
+    mx.eval(model.parameters())
+    return model
+
+
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, mx.array]]:
+    """Parameters with their dotted names, in a fixed order."""
+    yield from sorted(tree_flatten(model.parameters()))

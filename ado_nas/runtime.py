@@ -1,0 +1,291 @@
+"""Start MLX well on this machine: a fast BLAS, an allocator that keeps pages, streams, threads.
+
+The Linux wheel of MLX links the reference BLAS. Symbols of a library loaded with RTLD_GLOBAL
+before `mlx.core` win over it, so `start` loads MKL (or OpenBLAS) first; nothing is patched. This
+module must therefore run before the first import of MLX, and imports it only inside functions.
+``ADO_RUNTIME=stock`` leaves everything as it is found; ``ADO_CORES=n`` bounds the cores used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import logging
+import os
+import platform
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STOCK = "stock"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Older glibc accepts at most 32 MiB and returns 0 for more.
+_THRESHOLDS = (1 << 30, 1 << 25)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _State:
+    started: bool = False
+    mode: str = STOCK
+    blas: str = "bundled"  # mkl, openblas, accelerate, or the bundled one of the MLX wheel
+    blas_path: str = ""
+    allocator: int = 0  # bytes below which freed memory is kept, 0: the system's default
+    late: bool = False  # MLX was imported before `start`
+    library: ctypes.CDLL | None = None
+    all_cores: bool = False
+
+
+_state = _State()
+_local = threading.local()
+
+
+def start() -> None:
+    """Prepare this process for MLX; the second call and later ones do nothing.
+
+    On Linux: load a fast BLAS before MLX, keep freed memory in the process, and keep `mx.compile`
+    off where there is no GPU (it calls g++ for each kernel there). macOS needs nothing.
+    """
+    if _state.started:
+        return
+    _state.started = True
+    _state.late = "mlx.core" in sys.modules
+    if sys.platform == "darwin":
+        _state.blas = "accelerate"
+    if os.environ.get("ADO_RUNTIME", "") == STOCK:
+        return
+    _state.mode = "tuned"
+    if sys.platform == "linux":
+        _start_linux()
+
+
+def _start_linux() -> None:
+    _state.allocator = _keep_freed_memory()
+    # Threads of Intel's OpenMP spin 200 ms after each call and take the core from what follows.
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    # Equal results whatever the addresses of the arrays, at no cost measured: scores repeat.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    if has_cuda():
+        # A search visits more shapes than the CUDA back end's caches expect and would be stopped.
+        os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
+    else:
+        _disable_compile()
+    if _state.late:
+        log.warning(
+            "mlx was imported before ado_nas, so its bundled BLAS stays and is many times slower; "
+            "import ado_nas first"
+        )
+        return
+    if "ADO_CORES" in os.environ:
+        os.environ["MKL_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(cores())
+    _load_blas()
+    if _state.library is None and not has_cuda():
+        log.warning("no fast BLAS was found, so MLX runs many times slower here; %s", advice())
+
+
+def advice() -> str:
+    """How to install a fast BLAS on this machine."""
+    if platform.machine() == "x86_64":
+        return "install one with `pip install mkl`"
+    return "install one with `apt-get install libopenblas0` (or your system's package of OpenBLAS)"
+
+
+def _disable_compile() -> None:
+    if _state.late:
+        import mlx.core as mx
+
+        mx.disable_compile()
+    os.environ["MLX_DISABLE_COMPILE"] = (
+        "1"  # any value disables, and MLX reads it at its first compile
+    )
+
+
+def _load_blas() -> None:
+    for kind, path in _candidates():
+        try:
+            _state.library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            log.debug("%s does not load: %s", path, error)
+            continue
+        _state.blas, _state.blas_path = kind, path
+        return
+
+
+def _candidates() -> Iterator[tuple[str, str]]:
+    """Libraries to try, best first: this environment's MKL, the system's MKL, its OpenBLAS."""
+    import ctypes.util
+
+    if platform.machine() == "x86_64":
+        for path in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), reverse=True):
+            yield "mkl", str(path)
+        yield from (("mkl", path) for path in _installed_mkl())
+    for kind, name in (("mkl", "mkl_rt"), ("openblas", "openblas")):
+        found = ctypes.util.find_library(name)
+        if found:
+            yield kind, found
+
+
+def _installed_mkl() -> list[str]:
+    """Where pip put MKL when that is not under `sys.prefix` (``--user``, ``--target``)."""
+    import importlib.metadata
+
+    try:
+        files = importlib.metadata.files("mkl") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [str(f.locate()) for f in files if f.name.startswith("libmkl_rt.so")]
+
+
+def _keep_freed_memory() -> int:
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return 0
+    for size in _THRESHOLDS:
+        if mallopt(_M_MMAP_THRESHOLD, size) and mallopt(_M_TRIM_THRESHOLD, size):
+            return size
+    return 0
+
+
+def has_cuda() -> bool:
+    """Whether MLX here is the CUDA build and an NVIDIA driver is present; does not import MLX."""
+    spec = importlib.util.find_spec("mlx")
+    if sys.platform != "linux" or spec is None or not spec.submodule_search_locations:
+        return False
+    driver = any(Path(p).exists() for p in ("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/dxg"))
+    return driver and any(
+        any(Path(place).parent.glob("mlx_cuda*")) for place in spec.submodule_search_locations
+    )
+
+
+def machine_cores() -> int:
+    """Cores the system lets this process use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cores() -> int:
+    """Cores this process uses: the machine's, or at most ``ADO_CORES``, each worker's share."""
+    wanted = os.environ.get("ADO_CORES", "")
+    if _state.all_cores or not wanted.isdigit():
+        return machine_cores()
+    return max(1, min(machine_cores(), int(wanted)))
+
+
+@contextlib.contextmanager
+def all_cores() -> Iterator[None]:
+    """Lift the bound of ``ADO_CORES`` for a block, for one who holds the device alone."""
+    before, _state.all_cores = _state.all_cores, True
+    try:
+        with blas_threads(machine_cores()):
+            yield
+    finally:
+        _state.all_cores = before
+
+
+def batch_streams() -> list[Any]:
+    """Streams to split a batch over, each about one core's worth outside BLAS.
+
+    Two streams of the CPU where MLX runs on a Linux CPU with two cores or more, so that the halves
+    of a batch run beside each other (hold `blas_threads(1)` meanwhile); else the default stream.
+
+    Returns:
+        `mx.Stream` objects of this thread; the same ones at each call.
+    """
+    import mlx.core as mx
+
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    if sys.platform != "linux" or not on_cpu or _state.mode == STOCK or cores() < 2:
+        return [mx.default_stream(mx.default_device())]
+    if not hasattr(_local, "streams"):
+        _local.streams = [mx.new_stream(mx.Device(mx.cpu)) for _ in range(2)]
+    return list(_local.streams)
+
+
+def threads() -> int:
+    """Threads the loaded BLAS uses for one call; 1 for the bundled one."""
+    if _state.library is None:
+        return 1
+    if _state.blas == "mkl":
+        return int(_state.library.MKL_Get_Max_Threads())
+    return int(_state.library.openblas_get_num_threads())
+
+
+def set_threads(count: int) -> int:
+    """Let the loaded BLAS use `count` threads from now on, in every stream; no-op without one.
+
+    Returns:
+        The number before.
+    """
+    old = threads()
+    if _state.library is not None and count != old:
+        mkl = _state.blas == "mkl"
+        name = "MKL_Set_Num_Threads" if mkl else "openblas_set_num_threads"
+        getattr(_state.library, name)(ctypes.c_int(max(1, count)))
+    return old
+
+
+@contextlib.contextmanager
+def blas_threads(count: int) -> Iterator[int]:
+    """Hold the BLAS at `count` threads for a block; yields the number before and restores it.
+
+    Work that is queued but not yet evaluated runs with whatever holds when it is evaluated.
+    """
+    old = set_threads(count)
+    try:
+        yield old
+    finally:
+        set_threads(old)
+
+
+@contextlib.contextmanager
+def metal_limits() -> Iterator[dict[str, int]]:
+    """Bound MLX's wired memory and buffer cache on Metal while long work runs; restored after.
+
+    The default cache limit is most of the machine's memory and makes 16 GB Macs swap; wired memory
+    keeps the weights from being paged out. Elsewhere nothing changes.
+
+    Yields:
+        The limits set, in bytes by name; empty where none is.
+    """
+    import mlx.core as mx
+
+    if not mx.metal.is_available() or _state.mode == STOCK:
+        yield {}
+        return
+    facts = mx.device_info()
+    wired = int(facts.get("max_recommended_working_set_size", 0)) // 2
+    cache = int(facts.get("memory_size", 0)) // 8
+    mx.synchronize()
+    old_cache = mx.set_cache_limit(cache)
+    try:
+        old_wired = mx.set_wired_limit(wired)
+    except (ValueError, RuntimeError):  # before macOS 15
+        old_wired = None
+    try:
+        yield {"cache": cache} if old_wired is None else {"cache": cache, "wired": wired}
+    finally:
+        mx.synchronize()
+        mx.set_cache_limit(old_cache)
+        if old_wired is not None:
+            mx.set_wired_limit(old_wired)
+
+
+def info() -> dict[str, Any]:
+    """What `start` did, as plain values that JSON can hold."""
+    return {
+        "mode": _state.mode,
+        "blas": _state.blas,
+        "blas_path": _state.blas_path,
+        "blas_threads": threads(),
+        "cores": cores(),
+        "kept_memory_bytes": _state.allocator,
+        "compile": "MLX_DISABLE_COMPILE" not in os.environ,
+        "imported_late": _state.late,
+    }

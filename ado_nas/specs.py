@@ -1,0 +1,327 @@
+"""Everything that names a model or how it is made, as frozen dataclasses with a canonical hash.
+
+A spec is data: it holds no array and imports no MLX, so the parent process of a search can read and
+write it. `to_dict` and `from_dict` are exact inverses; an unknown key is an error naming the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ado_nas.errors import SpecError, nearest
+
+T = TypeVar("T")
+
+ACTIVATIONS = ("relu", "hardswish", "silu", "gelu")
+ATTENTION = ("none", "full")
+PREDICTIONS = ("edm", "epsilon", "v")
+SOLVERS = ("ddim", "dpmpp_2m")
+SCHEDULES = ("karras", "logsnr", "dp")
+
+
+@dataclass(frozen=True)
+class UNetSpec:
+    """A U-Net in image space or latent space.
+
+    Widths, blocks and attention have one entry per level, from the finest to the coarsest; a level
+    halves the side of the one before it. `patch` folds squares of pixels into channels before level 0.
+    """
+
+    resolution: int = 16
+    in_channels: int = 1
+    patch: int = 1
+    widths: tuple[int, ...] = (32, 64)
+    blocks: tuple[int, ...] = (1, 1)
+    attention: tuple[str, ...] = ("none", "full")
+    head_dim: int = 16
+    activation: str = "silu"
+    time_width: int = 128
+    middle: bool = True  # two blocks, with the last level's attention between them
+    groups: int = 4  # of the group norms; divides every width
+    num_classes: int = 0  # 0: unconditional
+    cross_attention_width: int = 0  # 0: no cross-attention; text towers are not searched yet
+    prediction: str = "edm"
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        levels = len(self.widths)
+        if levels == 0 or min(self.widths) < 4 or any(w % 4 for w in self.widths):
+            raise SpecError(f"widths {self.widths}: give at least one, each a multiple of 4")
+        if any(w % self.groups for w in self.widths):
+            raise SpecError(f"groups {self.groups} does not divide every width of {self.widths}")
+        for name in ("blocks", "attention"):
+            if len(getattr(self, name)) != levels:
+                raise SpecError(
+                    f"{name} {getattr(self, name)}: give one entry for each of {levels} levels"
+                )
+        if min(self.blocks) < 1:
+            raise SpecError(f"blocks {self.blocks}: at least one per level")
+        _one_of("activation", self.activation, ACTIVATIONS)
+        _one_of("prediction", self.prediction, PREDICTIONS)
+        for level, kind in enumerate(self.attention):
+            _one_of("attention", kind, ATTENTION)
+            if kind != "none" and self.widths[level] % self.head_dim:
+                raise SpecError(
+                    f"attention at width {self.widths[level]} needs a head_dim that divides it, not {self.head_dim}"
+                )
+        stride = self.patch * 2 ** (levels - 1)
+        if self.patch < 1 or self.resolution % stride:
+            raise SpecError(
+                f"resolution {self.resolution} does not divide by {stride} (patch {self.patch}, {levels} levels); "
+                f"use {max(stride, round(self.resolution / stride) * stride)}"
+            )
+        if self.cross_attention_width:
+            raise SpecError(
+                "cross_attention_width is reserved: this version builds no text conditioning; use 0"
+            )
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that equal specs share."""
+        return digest(self)
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """How a model is sampled: solver, noise levels and the number of network evaluations (NFE)."""
+
+    solver: str = "dpmpp_2m"
+    schedule: str = "karras"
+    nfe: int = 50
+    guidance: float = 1.0  # 1: none; a guided step evaluates a doubled batch
+
+    def __post_init__(self) -> None:
+        _one_of("solver", self.solver, SOLVERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        if self.nfe < 1:
+            raise SpecError(f"nfe {self.nfe}: at least 1")
+
+
+@dataclass(frozen=True)
+class DistillationSpec:
+    """How a student learns from cached teacher trajectories."""
+
+    steps: int = 2
+    iterations: int = 400
+    batch: int = 64
+    learning_rate: float = 2e-3
+    ema_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 8:
+            raise SpecError(f"steps {self.steps}: a student takes 1 to 8")
+        if self.iterations < 1 or self.batch < 2:
+            raise SpecError(
+                f"iterations {self.iterations} and batch {self.batch}: at least 1 and 2"
+            )
+
+
+@dataclass(frozen=True)
+class CurriculumSpec:
+    """Resolutions a student is trained at, in order, with their share of the compute."""
+
+    resolutions: tuple[int, ...] = ()  # empty: the student's own resolution throughout
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.resolutions) != len(self.shares) or (
+            self.shares and abs(sum(self.shares) - 1) > 1e-6
+        ):
+            raise SpecError(
+                f"curriculum {self.resolutions} x {self.shares}: one share each, summing to 1"
+            )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A student as the search draws it: what it is and how it is made."""
+
+    unet: UNetSpec = field(default_factory=UNetSpec)
+    distillation: DistillationSpec = field(default_factory=DistillationSpec)
+    sampler: SamplerSpec = field(default_factory=lambda: SamplerSpec("ddim", "dp", 2))
+    curriculum: CurriculumSpec = field(default_factory=CurriculumSpec)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that equal candidates share."""
+        return digest(self)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A dataset at one resolution, split for training and for judging."""
+
+    name: str = "digits"  # digits, shapes, or the path of a folder of images
+    resolution: int = 16
+    count: int = 0  # images generated by procedural sets; 0 where the set has its own size
+    held_out: float = 0.4
+    difficulty: int = 1  # shapes: how many objects at most
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """A teacher and how it is trained."""
+
+    unet: UNetSpec = field(default_factory=UNetSpec)
+    iterations: int = 1000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 50
+    ema_decay: float = 0.995
+    label_dropout: float = (
+        0.1  # share of labels hidden, so that guidance has an unconditional twin
+    )
+    p_mean: float = -1.2  # mean and deviation of log sigma in training (EDM)
+    p_std: float = 1.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrajectorySpec:
+    """The bank of teacher trajectories that students learn from."""
+
+    count: int = 2048
+    levels: int = 20  # network steps between sigma_max and sigma_min
+    solver: str = "dpmpp_2m"
+    guidance: float = 1.0
+    sigma_min: float = 0.02
+    sigma_max: float = 40.0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class QualitySpec:
+    """How quality is judged: feature network, sample counts and noise seeds."""
+
+    samples: int = 1000
+    batch: int = 100
+    noise_seed: int = (
+        1000  # the search judges on this noise and the first half of the held-out images
+    )
+    report_noise_seed: int = 2000  # the report judges its front on this noise and the second half
+    feature_iterations: int = 400
+    feature_width: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a search is about: data, teacher, trajectories, the measure of quality and the reference."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    trajectories: TrajectorySpec = field(default_factory=TrajectorySpec)
+    quality: QualitySpec = field(default_factory=QualitySpec)
+    reference: SamplerSpec = field(default_factory=SamplerSpec)
+    training_free: tuple[tuple[str, ...], ...] = (
+        ("dpmpp_2m", "karras"),
+        ("dpmpp_2m", "logsnr"),
+        ("dpmpp_2m", "dp"),
+    )
+    training_free_nfe: tuple[int, ...] = (4, 5, 6, 8)
+    latency_batch: int = 16
+    teacher_folder: str = ""  # a model folder that is taken as the teacher instead of training one
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """A spec as plain JSON and TOML values, tuples as lists.
+
+    Args:
+        spec: any dataclass of this module or made of such.
+
+    Returns:
+        Nested dictionaries with every field, defaults included.
+    """
+    return {f.name: _plain(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], base: T | None = None) -> T:
+    """Build a spec from plain values; the inverse of `to_dict`.
+
+    Args:
+        cls: the dataclass to build.
+        values: fields by name; missing ones come from `base` or the defaults.
+        base: a spec whose fields `values` overrides, nested ones field by field.
+
+    Returns:
+        An instance of `cls`, validated.
+
+    Raises:
+        SpecError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    hints = _hints(cls)
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise SpecError(f"{cls.__name__} has no field {key!r}; {nearest(key, hints)}")
+        current = getattr(base, key) if base is not None else None
+        changes[key] = _typed(f"{cls.__name__}.{key}", hints[key], value, current)
+    if base is not None:
+        return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+    return cls(**changes)
+
+
+def digest(*parts: Any) -> str:
+    """Twelve hex digits of the SHA-256 of specs or plain values in canonical JSON.
+
+    Args:
+        parts: dataclasses, or values that JSON can hold.
+
+    Returns:
+        The same digits for equal content, in any process and on any machine.
+    """
+    text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return value
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _typed(name: str, hint: Any, value: Any, base: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise SpecError(f"{name} is {value!r}; give a table of {hint.__name__} fields")
+        return from_dict(hint, value, base)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(hint) if a is not type(None)]
+        return None if value is None else _typed(name, inner[0], value, base)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise SpecError(f"{name} is {value!r}; give a list")
+        element = typing.get_args(hint)[0]
+        return tuple(_typed(f"{name}[{i}]", element, v, None) for i, v in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise SpecError(f"{name} is {value!r}; give {hint.__name__}")
+    return value
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SpecError(f"{name} {value!r} is unknown; {nearest(value, known)}")

@@ -1,0 +1,1 @@
+"""Training: the step, the optimizer over one flat vector, the teacher."""

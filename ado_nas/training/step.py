@@ -1,0 +1,162 @@
+"""One training step: gradients over the device's batch streams, Adam, and the moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_unflatten
+
+from ado_nas.errors import Diverged
+from ado_nas.runtime import batch_streams
+from ado_nas.training.flat import FlatParameters
+
+Loss = Callable[..., mx.array]
+"""(model, *arrays with one row a sample) -> mean loss, a scalar."""
+
+
+def schedule(peak: float, warmup: int, iterations: int) -> Callable[[mx.array], mx.array]:
+    """A learning rate that rises linearly, then falls to zero along a cosine.
+
+    Args:
+        peak: the highest rate.
+        warmup: iterations of rising; 0 for none.
+        iterations: the whole length.
+
+    Returns:
+        A function of the iteration.
+    """
+    fall = optim.cosine_decay(peak, max(1, iterations - warmup))
+    if warmup == 0:
+        return fall
+    return optim.join_schedules(
+        [optim.linear_schedule(peak / warmup, peak, warmup), fall], [warmup]
+    )
+
+
+def gradients(
+    loss: Loss, model: nn.Module, shards: Sequence[tuple[mx.array, ...]]
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """Mean loss and gradients of a batch that is split over the batch streams.
+
+    Args:
+        loss: called as loss(model, *arrays).
+        model: the network.
+        shards: per stream the arrays of its part of the batch, all parts alike in size.
+
+    Returns:
+        The loss, and the gradients by parameter name, lazily.
+    """
+
+    def of(parameters: dict[str, mx.array], *arrays: mx.array) -> mx.array:
+        model.update(tree_unflatten(list(parameters.items())))
+        return loss(model, *arrays)
+
+    parameters = dict(tree_flatten(model.trainable_parameters()))
+    values, parts = [], []
+    for stream, arrays in zip(batch_streams(), shards, strict=False):
+        with mx.stream(stream):
+            value, grads = mx.value_and_grad(of)(parameters, *arrays)
+        values.append(value)
+        parts.append(grads)
+    model.update(tree_unflatten(list(parameters.items())))
+    if len(parts) == 1:
+        return values[0], parts[0]
+    mean = {name: sum((p[name] for p in parts[1:]), parts[0][name]) for name in parameters}
+    return sum(values[1:], values[0]) / len(values), {n: g / len(parts) for n, g in mean.items()}
+
+
+def split(arrays: tuple[mx.array, ...]) -> list[tuple[mx.array, ...]]:
+    """A batch cut into equal parts, one for each batch stream.
+
+    Args:
+        arrays: each with B rows.
+
+    Returns:
+        One tuple a stream; a single one where B does not divide.
+    """
+    count = len(batch_streams())
+    rows = arrays[0].shape[0]
+    if rows % count:
+        return [arrays]
+    size = rows // count
+    return [tuple(a[i * size : (i + 1) * size] for a in arrays) for i in range(count)]
+
+
+class Stepper:
+    """Trains a network in place, one batch at a time, and keeps the average of its weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        rate: Callable[[mx.array], mx.array],
+        ema_decay: float,
+        clip: float = 1.0,
+    ):
+        """Set up optimizer and average.
+
+        Args:
+            model: the network to train.
+            loss: called as loss(model, *arrays).
+            rate: learning rate by iteration.
+            ema_decay: share of the average that survives an iteration, at most.
+            clip: bound on the norm of the gradient.
+        """
+        self.model = model
+        self.flat = FlatParameters(model)
+        self.vector = self.flat.vector(model)
+        self.average = self.vector
+        self.optimizer = optim.Adam(rate, betas=[0.9, 0.99], bias_correction=True)
+        self.optimizer.init({"w": self.vector})
+        self.iteration = 0
+        self._loss = loss
+        self._decay = ema_decay
+        self._clip = clip
+
+    def __call__(self, *arrays: mx.array) -> float:
+        """Train on one batch.
+
+        Args:
+            arrays: what the loss takes, each with B rows.
+
+        Returns:
+            The loss.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        value, grads = gradients(self._loss, self.model, split(arrays))
+        gradient = self.flat.join(grads)
+        norm = mx.sqrt(mx.sum(gradient * gradient))
+        gradient = gradient * mx.minimum(1.0, self._clip / (norm + 1e-6))
+        self.vector = self.optimizer.apply_gradients({"w": gradient}, {"w": self.vector})["w"]
+        # A young average forgets its start faster.
+        decay = min(self._decay, (self.iteration + 1) / (self.iteration + 10))
+        self.average = decay * self.average + (1 - decay) * self.vector
+        self.flat.load(self.model, self.vector)
+        mx.eval(self.vector, self.average, self.optimizer.state, value)
+        self.iteration += 1
+        loss = float(value.item())
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise Diverged(f"the loss was {loss} at iteration {self.iteration}")
+        return loss
+
+    def load_average(self) -> None:
+        """Put the averaged weights into the network."""
+        self.flat.load(self.model, self.average)
+
+    def state(self) -> dict[str, mx.array]:
+        """Everything a restart needs, as named arrays."""
+        optimizer = {f"optimizer.{k}": v for k, v in tree_flatten(self.optimizer.state)}
+        return {"vector": self.vector, "average": self.average, **optimizer}
+
+    def restore(self, state: dict[str, mx.array], iteration: int) -> None:
+        """Go on from what `state` gave after `iteration` iterations."""
+        self.vector, self.average = state["vector"], state["average"]
+        tree = [(k.removeprefix("optimizer."), v) for k, v in state.items() if "." in k]
+        self.optimizer.state = tree_unflatten(tree)
+        self.iteration = iteration
+        self.flat.load(self.model, self.vector)

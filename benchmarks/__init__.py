@@ -1,0 +1,52 @@
+"""Scripts that regenerate every number the README quotes: ``python cli.py benchmark NAME``.
+
+A benchmark is a module of this package with a function
+
+    run(*, seed: int, row: int | None, workspace: Path, progress: Progress) -> dict[str, Any]
+
+that returns ``rows`` (a list of flat dictionaries) and what else belongs to the figures; the
+command adds ``name``, ``seed`` and ``environment``. `row` asks for one row, by its place.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ado_nas.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One entry of the list."""
+
+    module: str
+    minutes: float  # on two cores
+    summary: str
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "runtime": Benchmark(
+        "benchmarks.runtime", 2, "a training step and a sampling pass: stock MLX, ours, PyTorch"
+    ),
+    "overhead": Benchmark(
+        "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
+    ),
+    "quality": Benchmark(
+        "benchmarks.quality", 10, "the ladder of known damage: what the quality measures resolve"
+    ),
+}
+
+
+def find(name: str) -> Callable[..., dict[str, Any]]:
+    """The `run` function of a benchmark.
+
+    Raises:
+        ConfigError: no benchmark of that name.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"no benchmark is called {name!r}; {nearest(name, BENCHMARKS)}")
+    run: Callable[..., dict[str, Any]] = importlib.import_module(BENCHMARKS[name].module).run
+    return run

@@ -1,0 +1,448 @@
+"""The command line: parses, calls one function, prints.
+
+Nothing heavy is imported here: each command imports what it needs, so that ``--help`` answers at
+once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from studies.record import StudyRecord
+
+app = typer.Typer(
+    name="ado-nas",
+    help="Find small, few-step diffusion models worth having, on Apple MLX.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="Datasets and their manifests.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+# The base of Typer's usage errors, whichever click Typer brings.
+ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+Workspace = Annotated[
+    Path,
+    typer.Option("--workspace", envvar="ADO_WORKSPACE", help="Folder of studies and caches."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Where studies are kept: an Optuna URL, or journal:///FILE.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="What every random draw starts from.")]
+DEFAULT = Path("ado-runs")
+MODEL_FILES = ("model.safetensors", "spec.json", "sampler.json", "card.json")
+INTERRUPTED = 130
+
+
+@app.command()
+def search(
+    preset: Annotated[str | None, typer.Option(help="digits, shapes16 or smoke.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, shapes, or a folder.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A model to imitate.")] = None,
+    study: Annotated[str | None, typer.Option(help="Its name; the preset's if left out.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Candidates to train, in total.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds until no trial starts.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that try candidates.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2, random or qmc.")] = None,
+    storage: Storage = None,
+    seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Limit per image.")] = None,
+    max_size_mb: Annotated[float | None, typer.Option(help="Limit of the weights.")] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(help="Limit of peak memory.")] = None,
+    min_retention: Annotated[float | None, typer.Option(help="Least quality kept.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    no_track: Annotated[bool, typer.Option("--no-track", help="No MLflow mirror.")] = False,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Search for students worth having, from nothing to a report; again to resume.
+
+    Example: python cli.py search --preset smoke --json
+    """
+    flags = {
+        "data": _data_name(data),
+        "resolution": resolution,
+        "study": study,
+        "trials": trials,
+        "timeout": timeout,
+        "workers": workers,
+        "sampler": sampler,
+        "storage": storage,
+        "seed": seed,
+        "max_latency_ms": max_latency_ms,
+        "max_size_mb": max_size_mb,
+        "max_memory_mb": max_memory_mb,
+        "min_retention": min_retention,
+        "track": False if no_track else None,
+        "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
+    }
+    from ado_nas.data import check
+    from reports import terminal
+    from studies.config import resolve
+    from studies.search import plan
+    from studies.search import search as run
+
+    settings = resolve(preset, config, flags)
+    check(settings.task.data)
+    if dry_run:
+        return _json(plan(settings)) if as_json else terminal.show_plan(plan(settings))
+    place = _workspace(workspace)
+    from reports.page import ReportPaths, write_report
+    from reports.summary import summary
+    from studies.folders import study_folder
+
+    made: list[ReportPaths] = []
+    folder = study_folder(place, settings.study) / "report"
+    with terminal.progress() as progress:
+        record = run(
+            settings,
+            place,
+            progress,
+            lambda whole: made.append(write_report(whole, folder, place)),
+        )
+    found = summary(record, made[-1])
+    return _json(found) if as_json else terminal.show_search(record, found)
+
+
+@app.command()
+def show(
+    study: Annotated[str | None, typer.Argument(help="All studies if left out.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="One trial, whole.")] = None,
+    storage: Storage = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Studies; the trials of one; or one trial whole.
+
+    Example: python cli.py show digits --trial 3
+    """
+    from ado_nas.errors import ConfigError
+    from reports import terminal
+
+    if study is None:
+        if trial is not None:
+            raise ConfigError("--trial needs a study; give its name before it")
+        names = _studies(storage, workspace)
+        rows = [terminal.study_row(_record(name, storage, workspace)) for name in names]
+        return _json({"studies": rows}) if as_json else terminal.table(rows)
+    record = _record(study, storage, workspace)
+    if trial is not None:
+        found = terminal.trial_facts(record, trial)
+        return _json({"trial": found}) if as_json else terminal.sections(found)
+    if as_json:
+        from reports.summary import summary
+
+        trials = [dataclasses.asdict(t) for t in record.trials]
+        return _json({**summary(record, None), "trials": trials})
+    terminal.table([terminal.trial_row(record, t) for t in record.trials])
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="Its name.")],
+    storage: Storage = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Write a study's HTML report, with CSV and JSON beside it.
+
+    Example: python cli.py report digits
+    """
+    from reports.page import write_report
+    from studies.folders import study_folder
+
+    record = _record(study, storage, workspace)
+    place = _workspace(workspace)
+    paths = write_report(record, study_folder(place, study) / "report", place)
+    if as_json:
+        return _json({name: str(path) for name, path in dataclasses.asdict(paths).items()})
+    print(paths.html)
+
+
+@app.command()
+def dashboard(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Where to listen; by default, for you alone.")] = "",
+    storage: Storage = None,
+    workspace: Workspace = DEFAULT,
+) -> None:
+    """Browse studies and trials with optuna-dashboard, pictures included, until Ctrl-C.
+
+    Example: python cli.py dashboard --port 8080
+    """
+    from reports.dashboard import HOST, run
+    from studies.folders import artifact_folder
+    from studies.storage import storage_url
+
+    _studies(storage, workspace)
+    place = _workspace(workspace)
+    url = storage_url(storage or "", place)
+    raise typer.Exit(run(url, artifact_folder(place), host or HOST, port, announce=_announce))
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A trial (STUDY:NUMBER) or a model folder.")],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 40,
+    seed: Seed = 0,
+    label: Annotated[int | None, typer.Option(min=0, help="One class; else all in turn.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="A .png for one grid, or a folder for single images.")
+    ] = Path("samples.png"),
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Draw images with a model; one seed always gives the same ones.
+
+    Example: python cli.py sample digits:3 --count 40 --seed 1 --out samples.png
+    """
+    folder = _model_folder(model, workspace)
+    from ado_nas.drawing import draw
+    from ado_nas.modelfolder import load_model
+    from reports import terminal
+
+    loaded = load_model(folder)
+    with terminal.progress() as progress:
+        paths = draw(loaded, count, seed, label, out, progress)
+    if as_json:
+        return _json({"paths": [str(p) for p in paths]})
+    for path in paths:
+        print(path)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at device, runtime and memory, and say what would make them better.
+
+    Example: python cli.py doctor
+    """
+    from ado_nas.doctor import examine
+    from reports import terminal
+
+    found = examine()
+    if as_json:
+        return _json(found)
+    terminal.sections({name: found[name] for name in ("device", "runtime", "memory")})
+    print("extras")
+    for name, extra in found["extras"].items():
+        state = "installed" if extra["installed"] else "missing"
+        print(f"  {name:<24} {state}: {extra['enables']}")
+    print("recommendations")
+    for line in found["recommendations"] or ["none: this machine is well set up"]:
+        print(f"  {line}")
+
+
+@app.command()
+def benchmark(
+    name: Annotated[str | None, typer.Argument(help="See --list.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Names and minutes.")] = False,
+    row: Annotated[int | None, typer.Option(min=0, help="Run one row alone.")] = None,
+    seed: Seed = 0,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Measure again what the README quotes.
+
+    Example: python cli.py benchmark runtime --json
+    """
+    from ado_nas.errors import ConfigError
+    from benchmarks import BENCHMARKS, find
+    from reports import terminal
+
+    if list_:
+        rows = [
+            {"name": n, "minutes": b.minutes, "summary": b.summary} for n, b in BENCHMARKS.items()
+        ]
+        return _json({"benchmarks": rows}) if as_json else terminal.table(rows)
+    if name is None:
+        raise ConfigError(f"which benchmark? known: {', '.join(BENCHMARKS)}")
+    run = find(name)
+    place = _workspace(workspace)
+    with terminal.progress() as progress:
+        found = run(seed=seed, row=row, workspace=place, progress=progress)
+    from ado_nas.device import environment
+
+    found = {"name": name, "seed": seed, **found, "environment": environment()}
+    if as_json:
+        return _json(found)
+    print(f"{name}, seed {seed}")
+    terminal.table(found["rows"])
+
+
+@data.command("list")
+def data_list(workspace: Workspace = DEFAULT, as_json: Json = False) -> None:
+    """The datasets there are, and those built in this workspace.
+
+    Example: python cli.py data list
+    """
+    from ado_nas.data import datasets
+    from ado_nas.files import read_json
+    from reports import terminal
+
+    built = []
+    for path in sorted((workspace / "cache").glob("data/**/manifest.json")):
+        facts = read_json(path) or {}
+        built.append({**{k: facts.get(k) for k in ("name", "digest")}, "manifest": str(path)})
+    if as_json:
+        return _json({"datasets": datasets(), "built": built})
+    terminal.table(datasets())
+    if built:
+        print()
+        terminal.table(built)
+
+
+@data.command("build")
+def data_build(
+    name: Annotated[str, typer.Argument(help="digits, shapes, or a folder of images.")],
+    resolution: Annotated[int, typer.Option(min=1, help="Side in pixels.")] = 16,
+    count: Annotated[int, typer.Option(min=0, help="Images of a procedural set.")] = 0,
+    difficulty: Annotated[int, typer.Option(min=1, help="shapes: objects at most.")] = 1,
+    seed: Seed = 0,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Build a dataset with its split, manifest and digest.
+
+    Example: python cli.py data build shapes --resolution 16 --count 2000
+    """
+    from ado_nas.data import build, verify
+    from ado_nas.specs import DataSpec
+
+    spec = DataSpec(_data_name(name) or name, resolution, count, difficulty=difficulty, seed=seed)
+    path = build(spec, _workspace(workspace) / "cache")
+    _print_dataset(verify(path).manifest, path, as_json)
+
+
+@data.command("verify")
+def data_verify(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.json, or its folder.")],
+    as_json: Json = False,
+) -> None:
+    """Check a built dataset against its manifest.
+
+    Example: python cli.py data verify ado-runs/cache/data/0123456789ab
+    """
+    from ado_nas.data import verify
+
+    _print_dataset(verify(manifest).manifest, manifest, as_json)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line on stderr and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except ClickError as error:
+        _fail(f"{error.format_message()} (see --help)", 2)  # type: ignore[attr-defined]
+    except Exception as error:
+        from ado_nas.errors import AdoNasError
+
+        if not isinstance(error, AdoNasError):
+            raise
+        _fail(str(error), error.exit_code)
+    if code == INTERRUPTED:
+        _fail("interrupted; the same command goes on from here", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _json(value: dict[str, Any]) -> None:
+    print(json.dumps(_strict(value), indent=2, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    """Plain JSON values; what is not finite is null, as JSON has no word for it."""
+    if isinstance(value, dict):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _print_dataset(manifest: dict[str, Any], path: Path, as_json: bool) -> None:
+    keys = ("name", "digest", "counts", "shape", "classes")
+    found = {**{k: manifest[k] for k in keys}, "manifest": str(path)}
+    if as_json:
+        return _json(found)
+    from reports import terminal
+
+    terminal.sections(found)
+
+
+def _data_name(given: str | None) -> str | None:
+    """A folder by its full path, so that workers and later runs mean the same one."""
+    if given is None or given in ("digits", "shapes") or not Path(given).is_dir():
+        return given
+    return str(Path(given).resolve())
+
+
+def _model_folder(model: str, workspace: Path) -> Path:
+    """The folder of a model that is named as STUDY:NUMBER or by its path."""
+    from ado_nas.errors import ModelError
+
+    study, _, number = model.rpartition(":")
+    if study and number.isdigit():
+        from studies.folders import trial_folder
+
+        folder = trial_folder(workspace, study, int(number))
+    else:
+        folder = Path(model)
+    if not folder.is_dir():
+        raise ModelError(f"no model at {folder}; give STUDY:NUMBER (see `show`) or a model folder")
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} is no model folder: it lacks {', '.join(missing)}")
+    return folder.resolve()
+
+
+def _studies(storage: str | None, workspace: Path) -> list[str]:
+    from ado_nas.errors import StudyError
+    from studies.storage import storage_url, study_names
+
+    if not storage and not workspace.is_dir():
+        raise StudyError(f"no workspace at {workspace}; `search` makes one, --workspace names one")
+    return study_names(storage_url(storage or "", workspace.resolve()))
+
+
+def _record(study: str, storage: str | None, workspace: Path) -> StudyRecord:
+    from studies.record import load
+    from studies.storage import storage_url
+
+    _studies(storage, workspace)
+    place = workspace.resolve()
+    return load(storage_url(storage or "", place), study, place)
+
+
+def _announce(url: str) -> None:
+    print(url, flush=True)
+
+
+def _workspace(path: Path) -> Path:
+    from studies.folders import open_workspace
+
+    return open_workspace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Everything that candidates of one task are scored with, built once and opened by every worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ado_nas.data import Dataset, load
+from ado_nas.diffusion.sampling import balanced_labels, noise
+from ado_nas.distillation.trajectories import Bank, build_bank
+from ado_nas.errors import ModelError
+from ado_nas.modelfolder import CARD, Model, load_model
+from ado_nas.progress import Progress, silent
+from ado_nas.quality.features import FeatureNet
+from ado_nas.quality.judge import Judge
+from ado_nas.specs import TaskSpec
+from ado_nas.training.teacher import train_teacher
+from objectives.quality import cached_features
+
+
+@dataclass(eq=False)
+class Bench:
+    """The task's data, teacher, trajectories and judge.
+
+    `judge` scores on the first half of the held-out images, for the search; `report_judge` makes
+    the one for the report. `seconds` says how long each part took to make or open.
+    """
+
+    task: TaskSpec
+    dataset: Dataset
+    teacher: Model
+    bank: Bank
+    features: FeatureNet
+    judge: Judge
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def start(self, seed: int) -> np.ndarray:
+        """The noise that images are judged on: (N, H, W, C), equal for all candidates."""
+        unet = self.teacher.unet.spec
+        shape = (unet.resolution, unet.resolution, unet.in_channels)
+        return noise(seed, self.task.quality.samples, shape)
+
+    def labels(self) -> np.ndarray | None:
+        """The classes asked for, in turn: (N,) int32, or None."""
+        return balanced_labels(self.task.quality.samples, self.teacher.unet.spec.num_classes)
+
+    def report_judge(self) -> Judge:
+        """A judge on the second half of the held-out images."""
+        half = self.dataset.held_out.halves()[1]
+        return Judge(self.features, half, self.dataset.train, self.task.quality)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the figures depend on, by content."""
+        return {
+            "data": self.dataset.digest,
+            "teacher": self.teacher.card["weights_sha256"][:12],
+            "trajectories": self.bank.key,
+            "features": self.features.hash,
+        }
+
+
+def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> Bench:
+    """Build what is missing in the workspace's cache and load the rest.
+
+    Args:
+        task: what the search is about.
+        workspace: its ``cache`` folder is used.
+        progress: told about each part.
+
+    Returns:
+        The bench.
+
+    Raises:
+        DataError: the dataset cannot be had.
+        ModelError: a given teacher does not fit the data.
+    """
+    cache = workspace / "cache"
+    seconds: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        seconds[name], clock = round(time.monotonic() - clock, 2), time.monotonic()
+
+    dataset = load(task.data, cache)
+    lap("data")
+    features = cached_features(dataset, task.quality, cache / "features", progress)
+    judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
+    lap("features")
+    teacher = load_model(_teacher_folder(task, dataset, cache / "teachers", progress))
+    _check(teacher, dataset)
+    lap("teacher")
+    bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
+    lap("trajectories")
+    return Bench(task, dataset, teacher, bank, features, judge, seconds)
+
+
+def _teacher_folder(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) -> Path:
+    if task.teacher_folder:
+        return Path(task.teacher_folder)
+    limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
+    return train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
+
+
+def _check(teacher: Model, dataset: Dataset) -> None:
+    spec, shape = teacher.unet.spec, dataset.train.images.shape[1:]
+    wanted = (spec.resolution, spec.resolution, spec.in_channels)
+    where = f"teacher {teacher.folder}" if teacher.folder else "the teacher"
+    if wanted != shape:
+        raise ModelError(
+            f"{where} makes images of {wanted} but the data has {shape} (height, width, channels); "
+            "change --data or --resolution, or give another --teacher"
+        )
+    if spec.num_classes not in (0, dataset.num_classes):
+        raise ModelError(
+            f"{where} knows {spec.num_classes} classes but the data has {dataset.num_classes}; "
+            "give a teacher of this data"
+        )
+    if not teacher.card:
+        raise ModelError(f"{where} has no {CARD}; export it again")

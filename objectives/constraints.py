@@ -1,0 +1,36 @@
+"""Limits as violations: at most 0 where a limit is met, relative to the limit where it is not."""
+
+from __future__ import annotations
+
+from objectives.scores import Limits
+
+NAMES = ("latency", "size", "memory", "retention", "training")
+
+
+def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
+    """How far figures are over the limits; what is not measured yet counts as met.
+
+    Args:
+        limits: what is allowed.
+        figures: any of latency_ms, size_mb, peak_memory_mb, retention.
+
+    Returns:
+        A number for each of `NAMES`; positive is a violation, as a share of the limit.
+    """
+    pairs = {
+        "latency": ("latency_ms", limits.max_latency_ms),
+        "size": ("size_mb", limits.max_size_mb),
+        "memory": ("peak_memory_mb", limits.max_memory_mb),
+    }
+    found = dict.fromkeys(NAMES, 0.0)
+    for name, (key, limit) in pairs.items():
+        if limit and key in figures:
+            found[name] = figures[key] / limit - 1
+    if "retention" in figures:
+        found["retention"] = limits.min_retention - figures["retention"]
+    return found
+
+
+def reason(found: dict[str, float]) -> str:
+    """The violated limits in words; empty where all are met."""
+    return ", ".join(f"{name} over its limit by {v:.0%}" for name, v in found.items() if v > 0)

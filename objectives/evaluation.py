@@ -1,0 +1,247 @@
+"""The evaluation of one candidate, from spec to scores, each step able to end it cheaply.
+
+These are the three entry points a worker process knows: `prepare`, `open_evaluator`, `remeasure`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.diffusion.sampling import generate
+from ado_nas.distillation.student import Lessons, distill
+from ado_nas.errors import Diverged
+from ado_nas.images import save_grid
+from ado_nas.measure.cost import cost
+from ado_nas.modelfolder import Model, load_model, save_model
+from ado_nas.models.inherit import inherit
+from ado_nas.models.unet import build_unet
+from ado_nas.progress import Progress, silent
+from ado_nas.quality.judge import Quality, retention
+from ado_nas.specs import Candidate, TaskSpec, to_dict
+from objectives.bench import Bench, open_bench
+from objectives.constraints import reason, violations
+from objectives.quality import figures as quality_figures
+from objectives.reference import (
+    check_teacher,
+    fastest_free,
+    measure_reference,
+    sampler_levels,
+    timed_generate,
+)
+from objectives.scores import Evaluator, Limits, Outcome, Report
+from objectives.speed import latency, peak_memory
+
+RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
+
+
+def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Build or load teacher, trajectories and judge, and measure the reference.
+
+    Args:
+        task: what the search is about.
+        workspace: its cache is used.
+        progress: told about each part.
+
+    Returns:
+        The facts `EvaluationModule.prepare` promises.
+
+    Raises:
+        NegativeVerdict: the teacher is not worth imitating.
+    """
+    bench = open_bench(task, workspace, progress)
+    started = time.monotonic()
+    facts = measure_reference(bench, workspace, progress)
+    check_teacher(facts["reference"])
+    took = round(time.monotonic() - started, 2)
+    return {**facts, "seconds": {**bench.seconds, "reference": took}}
+
+
+def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:
+    """Load what `prepare` made; see `Evaluator`."""
+    bench = open_bench(task, workspace)
+    facts = measure_reference(bench, workspace, silent)
+    return _Evaluation(bench, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    bench: Bench
+    facts: dict[str, Any]
+
+    def __call__(
+        self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
+    ) -> Outcome:
+        """Evaluate one candidate; see `Evaluator`."""
+        figures = _static(candidate)
+        found = violations(limits, figures)
+        if any(v > 0 for v in found.values()):
+            return Outcome("infeasible", {}, found, figures, reason(found))
+        model, lessons, inherited = _build(self.bench, candidate, seed)
+        figures["inherited_fraction"] = inherited
+        figures.update(_measured(self.bench, model))
+        found = violations(limits, figures)
+        if any(v > 0 for v in found.values()):
+            return Outcome("infeasible", {}, found, figures, reason(found))
+        started = time.monotonic()
+        try:
+            ended = _train(model, lessons, candidate, seed, report, figures)
+        except Diverged as error:
+            return Outcome("pruned", {}, {**found, "training": 1.0}, figures, str(error))
+        figures["training_s"] = round(time.monotonic() - started, 2)
+        if ended:
+            return Outcome("pruned", {}, found, figures, ended)
+        return self._scored(candidate, model, seed, folder, limits, figures)
+
+    def _scored(
+        self,
+        candidate: Candidate,
+        model: Model,
+        seed: int,
+        folder: Path,
+        limits: Limits,
+        figures: dict[str, Any],
+    ) -> Outcome:
+        bench = self.bench
+        start, labels = bench.start(bench.task.quality.noise_seed), bench.labels()
+        size = bench.task.quality.batch
+        images = generate(
+            model.unet, model.sampler.solver, model.levels, start, labels, batch=size
+        )
+        if not np.isfinite(images).all():
+            found = {**violations(limits, figures), "training": 1.0}
+            return Outcome("pruned", {}, found, figures, "its images are not finite")
+        quality = bench.judge.score(images)
+        figures.update(quality_figures(quality))
+        figures.update(comparison(self.facts, quality, figures))
+        save_grid(folder / "samples.png", images)
+        card = {
+            "kind": "student",
+            "candidate": to_dict(candidate),
+            "seed": seed,
+            "digests": bench.digests,
+            "figures": figures,
+        }
+        save_model(folder, model.unet, model.sampler, model.levels, card)
+        values = {name: figures[name] for name in ("gap", "latency_ms", "size_mb")}
+        found = violations(limits, figures)
+        return Outcome("complete", values, found, figures, reason(found))
+
+
+def _static(candidate: Candidate) -> dict[str, Any]:
+    static = cost(candidate.unet)
+    return {"params": static.params, "macs": static.macs, "size_mb": static.size_mb}
+
+
+def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
+    unet = build_unet(candidate.unet, seed)
+    inherited = inherit(unet, bench.teacher.unet)
+    path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
+    lessons = Lessons(bench.bank, path)
+    return Model(unet, candidate.sampler, lessons.levels, {}), lessons, inherited.fraction
+
+
+def _measured(bench: Bench, model: Model) -> dict[str, Any]:
+    sampler, batch = model.sampler, bench.task.latency_batch
+    many = latency(model, sampler.solver, model.levels, 1.0, batch)
+    one = latency(model, sampler.solver, model.levels, 1.0, 1)
+    return {
+        "latency_ms": many.median_ms,
+        "latency_iqr_ms": many.iqr_ms,
+        "latency_batch": batch,
+        "latency_batch1_ms": one.median_ms,
+        **peak_memory(model, sampler.solver, model.levels, 1.0, batch),
+    }
+
+
+def _train(
+    model: Model,
+    lessons: Lessons,
+    candidate: Candidate,
+    seed: int,
+    report: Report,
+    figures: dict[str, Any],
+) -> str:
+    """Distill to the end; returns why it stopped early, or nothing."""
+    total = candidate.distillation.iterations
+    rungs = {total * i // RUNGS for i in range(1, RUNGS)}
+    for iteration, loss in distill(model.unet, lessons, candidate.distillation, seed):
+        figures["loss"] = loss
+        if iteration in rungs and report(iteration, {"loss": loss}):
+            return f"stopped after {iteration} of {total} iterations"
+    return ""
+
+
+def comparison(facts: dict[str, Any], quality: Quality, figures: dict[str, Any]) -> dict[str, Any]:
+    """A candidate beside the reference and the training-free points.
+
+    Args:
+        facts: as `prepare` returns them.
+        quality: of the candidate's images.
+        figures: its latency_ms, size_mb and peak_memory_mb.
+
+    Returns:
+        retention with its interval, speedup, speedup_training_free, compression, memory_reduction.
+    """
+    reference = facts["reference"]
+    kept = retention(reference["gap"], quality.floor, quality.gap)
+    low, high = (
+        retention(reference["gap"], quality.floor, gap) for gap in reversed(quality.gap_interval)
+    )
+    free = fastest_free(facts["training_free"], kept)
+    return {
+        "retention": kept,
+        "retention_low": low,
+        "retention_high": high,
+        "speedup": reference["latency_ms"] / figures["latency_ms"],
+        "speedup_batch1": reference["latency_batch1_ms"] / figures["latency_batch1_ms"],
+        # Where no training-free point keeps as much, the reference itself is the one to beat.
+        "speedup_training_free": (free or reference["latency_ms"]) / figures["latency_ms"],
+        "compression": reference["size_mb"] / figures["size_mb"],
+        "memory_reduction": 1 - figures["peak_memory_mb"] / reference["peak_memory_mb"],
+    }
+
+
+def remeasure(
+    task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Score model folders on other noise and the other half of the held-out images.
+
+    Args:
+        task: what the search is about.
+        workspace: its cache is used.
+        folders: of finished students.
+        progress: told after each.
+
+    Returns:
+        One entry a folder, as `EvaluationModule.remeasure` promises.
+    """
+    bench = open_bench(task, workspace)
+    facts = measure_reference(bench, workspace, silent)
+    judge, seed = bench.report_judge(), task.quality.report_noise_seed
+    levels = sampler_levels(bench, task.reference)
+    images, _ = timed_generate(bench.teacher, task.reference, levels, bench, seed, progress)
+    reference = judge.score(images)
+    rows = []
+    for i, folder in enumerate(folders):
+        model = load_model(folder)
+        drawn = generate(
+            model.unet, model.sampler.solver, model.levels, bench.start(seed), bench.labels()
+        )
+        quality = judge.score(drawn)
+        found = {**model.card["figures"], **_measured(bench, model)}
+        other = {**facts, "reference": {**facts["reference"], "gap": reference.gap}}
+        row = {**quality_figures(quality), **comparison(other, quality, found)}
+        before = model.card["figures"]
+        row["latency_ms"] = found["latency_ms"]
+        row["reference_gap"] = reference.gap
+        row["repeated"] = bool(row["retention_high"] >= before["retention_low"])
+        rows.append(row)
+        progress("measuring the front again", i + 1, len(folders))
+        mx.clear_cache()
+    return rows

@@ -1,0 +1,73 @@
+"""Quality of generated images: the task's judge, and its figures as flat plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ado_nas.data import Dataset
+from ado_nas.errors import ModelError
+from ado_nas.files import building
+from ado_nas.progress import Progress, silent
+from ado_nas.quality import features
+from ado_nas.quality.features import FeatureNet
+from ado_nas.quality.judge import Judge, Quality
+from ado_nas.quality.nearest import memorizing
+from ado_nas.quality.tasks import moment_noise
+from ado_nas.specs import QualitySpec, digest
+
+def cached_features(
+    dataset: Dataset, spec: QualitySpec, cache: Path, progress: Progress = silent
+) -> FeatureNet:
+    """The task's feature network, trained once per cache key.
+
+    Args:
+        dataset: it is trained on its training split.
+        spec: width, iterations and seed.
+        cache: folder of all feature networks.
+        progress: told while it trains.
+
+    Returns:
+        The network; one that was damaged on disk is trained again.
+    """
+    facts = [features.SCHEMA, spec.feature_width, spec.feature_iterations, spec.seed]
+    with building(cache / digest("features", dataset.digest, facts)) as folder:
+        try:
+            return features.load(folder)
+        except ModelError:
+            net = features.train_features(dataset, spec, progress)
+            features.save(net, folder)
+            return net
+
+
+def figures(quality: Quality) -> dict[str, Any]:
+    """A judgement as flat values.
+
+    Args:
+        quality: what the judge found.
+
+    Returns:
+        Its fields, the interval as ``gap_low`` and ``gap_high``, and ``memorizing``.
+    """
+    values = dataclasses.asdict(quality)
+    low, high = values.pop("gap_interval")
+    values["sample_count"] = values.pop("samples")
+    copies = memorizing(quality.nearest_ratio)
+    return {**values, "gap_low": low, "gap_high": high, "memorizing": copies}
+
+
+def gaussian(judge: Judge, dataset: Dataset) -> Quality:
+    """The judgement of Gaussian pixels with the training images' mean and covariance.
+
+    Args:
+        judge: of the task.
+        dataset: whose training split lends the moments.
+
+    Returns:
+        What an image model that learned nothing but moments would get.
+    """
+    rng = np.random.default_rng(judge.spec.seed)
+    return judge.score(moment_noise(dataset.train.images, judge.spec.samples, rng))

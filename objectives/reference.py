@@ -1,0 +1,188 @@
+"""What candidates are compared with: the teacher at its reference, and at its training-free best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.device import environment
+from ado_nas.diffusion.levels import Levels
+from ado_nas.diffusion.sampling import sample_batch
+from ado_nas.diffusion.schedules import named_levels
+from ado_nas.errors import NegativeVerdict
+from ado_nas.files import building, read_json, write_json
+from ado_nas.images import save_grid
+from ado_nas.measure import lock
+from ado_nas.measure.cost import cost
+from ado_nas.modelfolder import Model
+from ado_nas.progress import Progress
+from ado_nas.quality.judge import Quality, retention
+from ado_nas.specs import SamplerSpec, digest, to_dict
+from objectives.bench import Bench
+from objectives.quality import figures, gaussian
+from objectives.speed import Latency, latency, peak_memory
+
+SCHEMA = 1
+WORST_TEACHER = 0.1  # its gap may be at most this share of the pixel-Gaussian's
+
+
+def sampler_levels(bench: Bench, sampler: SamplerSpec) -> Levels:
+    """The noise levels of a sampler over the teacher's range.
+
+    Closed forms are exact; dp comes from the trajectories.
+    """
+    spec, bank = bench.task.trajectories, bench.bank
+    return named_levels(
+        sampler.schedule, sampler.nfe, spec.sigma_min, spec.sigma_max, bank.costs, bank.levels
+    )
+
+
+def training_free(bench: Bench) -> Iterator[SamplerSpec]:
+    """The samplers a user could switch to without training anything, cheapest first."""
+    for nfe in bench.task.training_free_nfe:
+        for solver, schedule in bench.task.training_free:
+            yield SamplerSpec(solver, schedule, nfe, bench.task.reference.guidance)
+
+
+def timed_generate(
+    model: Model, sampler: SamplerSpec, levels: Levels, bench: Bench, seed: int, progress: Progress
+) -> tuple[np.ndarray, Latency]:
+    """Images and latency in one go: batches of the latency batch, each timed alone on the device.
+
+    Args:
+        model: the network.
+        sampler: solver and guidance.
+        levels: (T + 1,), falling, the last 0.
+        bench: noise, labels and batch.
+        seed: of the noise.
+        progress: told after each batch.
+
+    Returns:
+        (N, H, W, C) images, and the latency per image over the full batches.
+    """
+    size = bench.task.latency_batch
+    start, labels = bench.start(seed), bench.labels()
+    parts, spans = [], []
+    name = f"teacher, {sampler.solver} {sampler.schedule} {sampler.nfe}"
+    for a in range(0, len(start), size):
+        x = mx.array(start[a : a + size])
+        chosen = None if labels is None else mx.array(labels[a : a + size])
+        mx.eval(x)
+        with lock.exclusive():
+            begin = time.perf_counter()
+            images = sample_batch(model.unet, sampler.solver, levels, x, chosen, sampler.guidance)
+            spans.append((time.perf_counter() - begin) * 1e3 / size)
+        parts.append(np.array(images))
+        progress(name, min(a + size, len(start)), len(start))
+    # The first warms up; the last may be short.
+    low, median, high = np.percentile(spans[1:-1] or spans, [25, 50, 75])
+    return np.concatenate(parts), Latency(float(median), float(high - low), len(spans[1:-1]))
+
+
+def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict[str, Any]:
+    """The teacher's figures, measured once per cache key.
+
+    Args:
+        bench: what to measure with.
+        workspace: the figures are kept in its cache.
+        progress: told after each batch.
+
+    Returns:
+        The facts `EvaluationModule.prepare` promises.
+    """
+    key = digest("reference", SCHEMA, bench.digests, to_dict(bench.task), environment())
+    with building(workspace / "cache" / "references" / key) as folder:
+        facts = read_json(folder / "facts.json")
+        if facts is None:
+            facts = _facts(bench, folder, progress)
+            write_json(folder / "facts.json", facts)
+    assert isinstance(facts, dict)
+    return facts
+
+
+def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
+    task, teacher = bench.task, bench.teacher
+    seed, sampler = task.quality.noise_seed, task.reference
+    levels = sampler_levels(bench, sampler)
+    images, speed = timed_generate(teacher, sampler, levels, bench, seed, progress)
+    quality = bench.judge.score(images)
+    noise = gaussian(bench.judge, bench.dataset)
+    static = cost(teacher.unet.spec)
+    save_grid(folder / "samples.png", images)
+    few = latency(teacher, sampler.solver, levels, sampler.guidance, batch=1, evaluations=20)
+    reference = {
+        **to_dict(sampler),
+        **figures(quality),
+        "gaussian_gap": noise.gap,
+        "gaussian_sliced": noise.sliced,
+        "retention": 1.0,
+        "latency_ms": speed.median_ms,
+        "latency_iqr_ms": speed.iqr_ms,
+        "latency_batch": task.latency_batch,
+        "latency_batch1_ms": few.median_ms,
+        **peak_memory(teacher, sampler.solver, levels, sampler.guidance, task.latency_batch),
+        "params": static.params,
+        "macs": static.macs,
+        "size_mb": static.size_mb,
+        "spec_hash": teacher.unet.spec.hash,
+        "samples": str(folder / "samples.png"),
+        "teacher": str(teacher.folder or ""),
+    }
+    rows = [_row(bench, s, quality, seed, progress) for s in training_free(bench)]
+    return {
+        "reference": reference,
+        "training_free": rows,
+        "environment": environment(),
+        "digests": bench.digests,
+    }
+
+
+def _row(
+    bench: Bench, sampler: SamplerSpec, reference: Quality, seed: int, progress: Progress
+) -> dict[str, Any]:
+    levels = sampler_levels(bench, sampler)
+    images, speed = timed_generate(bench.teacher, sampler, levels, bench, seed, progress)
+    quality = bench.judge.score(images)
+    kept = retention(reference.gap, quality.floor, quality.gap)
+    times = {"latency_ms": speed.median_ms, "latency_iqr_ms": speed.iqr_ms}
+    return {**to_dict(sampler), **figures(quality), "retention": kept, **times}
+
+
+def check_teacher(reference: dict[str, Any]) -> None:
+    """Refuse a teacher that is not worth imitating.
+
+    Args:
+        reference: its facts.
+
+    Raises:
+        NegativeVerdict: its gap is over a tenth of the pixel-Gaussian's, the second metric
+            disagrees, or it repeats its training images.
+    """
+    gap, gaussian = reference["gap"], reference["gaussian_gap"]
+    advice = "train it longer (teacher.iterations) or give a better one with --teacher"
+    if gap > WORST_TEACHER * gaussian:
+        raise NegativeVerdict(
+            f"the teacher is not worth imitating: its gap {gap:.3g} is over a tenth of the "
+            f"{gaussian:.3g} of Gaussian pixels; {advice}"
+        )
+    if reference["sliced"] > WORST_TEACHER**0.5 * reference["gaussian_sliced"]:
+        raise NegativeVerdict(
+            f"the teacher's sliced Wasserstein distance {reference['sliced']:.3g} is near the "
+            f"{reference['gaussian_sliced']:.3g} of Gaussian pixels; {advice}"
+        )
+    if reference["memorizing"]:
+        raise NegativeVerdict(
+            "the teacher repeats its training images (nearest-neighbor ratio "
+            f"{reference['nearest_ratio']:.2f}); train it on more data or for less time"
+        )
+
+
+def fastest_free(rows: list[dict[str, Any]], kept: float) -> float | None:
+    """Latency in ms of the fastest training-free point of no lower retention; None without one."""
+    times = [row["latency_ms"] for row in rows if row["retention"] >= kept]
+    return min(times) if times else None

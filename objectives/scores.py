@@ -1,0 +1,115 @@
+"""What the evaluation of one candidate comes to: plain data that crosses process borders as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ado_nas.progress import Progress
+from ado_nas.specs import Candidate, TaskSpec
+
+Report = Callable[[int, dict[str, float]], bool]
+"""Called after each rung with (rung, scores so far); True asks the evaluation to stop."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate may cost and how good it must be; None or 0 is no limit."""
+
+    max_latency_ms: float | None = None  # per image, at the task's latency batch
+    max_size_mb: float | None = None
+    max_memory_mb: float | None = None
+    min_retention: float = 0.5
+
+
+CONSTRAINTS = ("latency", "size", "memory", "retention")
+"""The names that every trial's constraints have, whether it came so far or not."""
+
+
+def violations(
+    limits: Limits,
+    *,
+    latency_ms: float | None = None,
+    size_mb: float | None = None,
+    peak_memory_mb: float | None = None,
+    retention: float | None = None,
+) -> dict[str, float]:
+    """By what share a candidate misses each limit; at most 0 where it is met.
+
+    Args:
+        limits: what is allowed.
+        latency_ms: per image; None is not measured yet, here and below, and counts as met.
+        size_mb: of the weights.
+        peak_memory_mb: of sampling.
+        retention: share of the reference's quality that is kept.
+
+    Returns:
+        One value for each of `CONSTRAINTS`: 0.5 is half over the limit, or half short of it.
+    """
+
+    def over(value: float | None, limit: float | None) -> float:
+        return value / limit - 1 if value is not None and limit else 0.0
+
+    short = 0.0
+    if retention is not None and limits.min_retention:
+        short = 1 - retention / limits.min_retention
+    return {
+        "latency": over(latency_ms, limits.max_latency_ms),
+        "size": over(size_mb, limits.max_size_mb),
+        "memory": over(peak_memory_mb, limits.max_memory_mb),
+        "retention": short,
+    }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one evaluation.
+
+    `state` is ``complete`` (trained and scored), ``pruned`` (trained in part, or diverged, or out of
+    memory: `reason` says which) or ``infeasible`` (over a limit before any training).
+    `values` are gap, latency_ms and size_mb in natural units, for ``complete`` only.
+    `constraints` are `violations`, at most 0 where the limit is met; names missing here count as met.
+    `attributes` are flat JSON scalars: every further figure that was measured.
+    """
+
+    state: str
+    values: dict[str, float] = field(default_factory=dict)
+    constraints: dict[str, float] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Evaluator(Protocol):
+    """Scores candidates against one prepared task; opened once per worker process."""
+
+    def __call__(
+        self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
+    ) -> Outcome:
+        """Evaluate one candidate and leave its model folder and sample grid in `folder`."""
+
+
+class EvaluationModule(Protocol):
+    """The three entry points a worker process finds in the module named by its dotted path."""
+
+    def prepare(self, task: TaskSpec, workspace: Path, progress: Progress) -> dict[str, Any]:
+        """Build or load teacher, trajectories and judge; return the study's plain-JSON facts.
+
+        Keys: ``reference`` {gap, gap_interval, floor, gaussian_gap, latency_ms, latency_batch1_ms, size_mb,
+        params, macs, peak_memory_mb, solver, schedule, nfe, samples (path of a PNG)}, ``training_free``
+        [{solver, schedule, nfe, gap, gap_interval, retention, latency_ms}], ``environment`` {...},
+        ``digests`` {data, teacher, trajectories, features}, ``seconds`` {teacher, trajectories, ...}.
+        """
+
+    def open_evaluator(self, task: TaskSpec, workspace: Path) -> Evaluator:
+        """Load what `prepare` made."""
+
+    def remeasure(
+        self, task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress
+    ) -> list[dict[str, Any]]:
+        """Score model folders on other noise and the other half of the held-out images.
+
+        One entry a folder: gap, gap_interval, retention, retention_interval, latency_ms, repeated,
+        speedup, speedup_training_free; the pseudo-folder of the reference is scored alike for the retention.
+        """

@@ -1,0 +1,79 @@
+"""Latency and memory of sampling, end to end from noise to images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.diffusion.levels import Levels
+from ado_nas.diffusion.sampling import balanced_labels, noise, sample_batch
+from ado_nas.measure.latency import time_calls
+from ado_nas.measure.memory import peak
+from ado_nas.modelfolder import Model
+from ado_nas.models.unet import UNet, named_parameters
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per image, end to end."""
+
+    median_ms: float
+    iqr_ms: float
+    evaluations: int
+
+
+def latency(
+    model: Model, solver: str, levels: Levels, guidance: float, batch: int, evaluations: int = 20
+) -> Latency:
+    """Time a sampler alone on the device, with all cores.
+
+    Args:
+        model: the network.
+        solver: its name.
+        levels: (T + 1,), falling, the last 0.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+        evaluations: how many times are taken.
+
+    Returns:
+        Per image: median and interquartile range.
+    """
+    x, labels = _inputs(model.unet, batch)
+    timing = time_calls(
+        lambda: sample_batch(model.unet, solver, levels, x, labels, guidance), evaluations
+    )
+    return Latency(timing.median_ms / batch, timing.iqr_ms / batch, timing.evaluations)
+
+
+def peak_memory(
+    model: Model, solver: str, levels: Levels, guidance: float, batch: int
+) -> dict[str, float]:
+    """Memory of sampling one batch, the weights included.
+
+    Args:
+        model: the network.
+        solver: its name.
+        levels: (T + 1,), falling, the last 0.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+
+    Returns:
+        ``peak_memory_mb``, live MLX buffers; ``process_memory_mb``, the whole process.
+    """
+    x, labels = _inputs(model.unet, batch)
+    weights = sum(value.nbytes for _, value in named_parameters(model.unet))
+    # One step needs what every step needs; the reference's fifty would only take longer.
+    few = np.append(levels[:2], 0.0) if len(levels) > 3 else levels
+    found = peak(lambda: sample_batch(model.unet, solver, few, x, labels, guidance), weights)
+    return {"peak_memory_mb": found.peak_mb, "process_memory_mb": found.process_mb}
+
+
+def _inputs(unet: UNet, batch: int) -> tuple[mx.array, mx.array | None]:
+    spec = unet.spec
+    x = mx.array(noise(0, batch, (spec.resolution, spec.resolution, spec.in_channels)))
+    labels = balanced_labels(batch, spec.num_classes)
+    chosen = None if labels is None else mx.array(labels)
+    mx.eval(x, *([] if chosen is None else [chosen]))
+    return x, chosen

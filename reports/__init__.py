@@ -1,0 +1,1 @@
+"""What people decide from: one HTML page, a CSV, a JSON document and the dashboard of a study."""

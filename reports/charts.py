@@ -1,0 +1,125 @@
+"""The interactive figures in the page: their data, their places and the one legend they share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from reports.hypervolume import growth
+from reports.markup import Html, element
+from reports.measurements import has_scores, real
+from reports.palette import ROLES, SYMBOLS
+from reports.pareto import pareto
+from reports.wording import flat, fraction
+from studies.record import StudyRecord
+
+OPEN = 'fill="none" stroke="currentColor" stroke-width="1.6"'
+GLYPHS = {
+    "circle": '<circle cx="8" cy="8" r="5" fill="currentColor"/>',
+    "circle-open": f'<circle cx="8" cy="8" r="4" {OPEN}/>',
+    "x-thin-open": f'<path d="M4 4l8 8M12 4l-8 8" {OPEN}/>',
+    "line-ns-open": f'<path d="M8 2v12" {OPEN}/>',
+    "diamond-open": f'<path d="M8 2l6 6-6 6-6-6z" {OPEN}/>',
+    "star": '<path d="M8 1l2.1 4.6 5 .5-3.8 3.3 1.1 4.9L8 11.7l-4.4 2.6 1.1-4.9L.9 6.1l5-.5z" '
+    'fill="currentColor"/>',
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: the id of its place, what it shows, and Plotly's JSON."""
+
+    identifier: str
+    title: str
+    figure: dict[str, Any]
+
+
+def pareto_charts(record: StudyRecord) -> list[Chart]:
+    """Retention against latency and against size; none for a study without trials.
+
+    Args:
+        record: the study.
+
+    Returns:
+        Two charts or none.
+    """
+    if not record.trials:
+        return []
+    return [
+        _chart("latency", "Retention against latency", pareto(record, "latency_ms")),
+        _chart("size", "Retention against model size", pareto(record, "size_mb")),
+    ]
+
+
+def growth_charts(record: StudyRecord) -> list[Chart]:
+    """Hypervolume over trials; none where no scored trial is within the limits.
+
+    Args:
+        record: the study.
+
+    Returns:
+        One chart or none.
+    """
+    if not any(has_scores(t) and t.feasible for t in record.trials):
+        return []
+    return [_chart("growth", "Hypervolume over trials", growth(record))]
+
+
+def place(chart: Chart) -> Html:
+    """Where a figure is drawn, with its title.
+
+    Args:
+        chart: the figure.
+
+    Returns:
+        A ``figure`` element that the page's script fills.
+    """
+    described = f"{chart.title}. The tables of this page hold the same figures."
+    plot = element("div", id=chart.identifier, class_="plot", role="img", aria_label=described)
+    return element("figure", element("figcaption", chart.title), plot, class_="chart")
+
+
+def legend(charts: list[Chart]) -> Html:
+    """What each mark means, for the marks that occur.
+
+    Args:
+        charts: the figures that share it.
+
+    Returns:
+        A list.
+    """
+    found = {t["meta"]["role"] for c in charts for t in c.figure["data"] if t.get("x")}
+    entries = [
+        element("li", _glyph(role), text, class_=f"role-{role.replace('_', '-')}")
+        for role, text in ROLES.items()
+        if role in found
+    ]
+    return element("ul", *entries, class_="legend")
+
+
+def reading(record: StudyRecord) -> Html:
+    """How the Pareto views are read.
+
+    Args:
+        record: the study.
+
+    Returns:
+        A paragraph.
+    """
+    least = real(flat(record.config), "limits.min_retention")
+    asked = f" The lower dotted line is the least retention asked for, {fraction(least)}."
+    return element(
+        "p",
+        "Up and to the left is better. The upper dotted line is the reference's quality.",
+        asked if least else None,
+        " Bars are 95% intervals; the ringed point is the pick." if record.front else None,
+    )
+
+
+def _chart(name: str, title: str, figure: Any) -> Chart:
+    return Chart(f"plot-{name}", title, json.loads(figure.to_json()))
+
+
+def _glyph(role: str) -> Html:
+    return Html(f'<svg viewBox="0 0 16 16" aria-hidden="true">{GLYPHS[SYMBOLS[role]]}</svg>')

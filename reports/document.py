@@ -1,0 +1,95 @@
+"""A study as one JSON document; `assets/report.schema.json` says what every key holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from reports.hypervolume import history
+from reports.measurements import searched
+from reports.summary import entry, summary
+from studies.record import StudyRecord, TrialRecord
+
+SCHEMA_VERSION = 1
+
+
+def document(record: StudyRecord) -> dict[str, Any]:
+    """The whole study in strict JSON values.
+
+    Args:
+        record: the study.
+
+    Returns:
+        The keys of `search --json` without the report's path, then trials, training_free,
+        remeasured, hypervolume_history, reference_point, environment, digests and config.
+    """
+    short = summary(record, None)
+    del short["report"]
+    whole = {
+        "schema_version": SCHEMA_VERSION,
+        **short,
+        "reference": record.reference,
+        "seconds": record.seconds,
+        "training_free": record.training_free,
+        "trials": [_trial(record, trial) for trial in record.trials],
+        "remeasured": record.remeasured,
+        "hypervolume_history": [{"number": n, "hypervolume": v} for n, v in history(record)],
+        "reference_point": record.reference_point,
+        "environment": record.environment,
+        "digests": record.digests,
+        "config": record.config,
+    }
+    return {key: _strict(value) for key, value in whole.items()}
+
+
+def write_json(record: StudyRecord, path: Path) -> Path:
+    """Write the document, whole or not at all.
+
+    Args:
+        record: the study.
+        path: the file to write; its folder exists.
+
+    Returns:
+        The path written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(document(record), indent=1, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the document."""
+    file = resources.files("reports").joinpath("assets", "report.schema.json")
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _trial(record: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
+    found = searched(record, trial)
+    scores = entry(record, found) if found else {}
+    names = ("retention", "retention_interval", "compression", "speedup", "speedup_training_free")
+    return {
+        **dataclasses.asdict(trial),
+        "feasible": trial.feasible,
+        "on_front": trial.number in record.front,
+        **{name: scores.get(name) for name in names},
+    }
+
+
+def _strict(value: Any) -> Any:
+    """Only what JSON has: names as text, tuples as lists, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,165 @@
+"""What makes the figures believable: how and on what they were made, and how to repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reports import wording
+from reports.commands import commands
+from reports.markup import Child, Html, element, table
+from reports.measurements import front, real
+from studies.record import StudyRecord
+from studies.selection import RULE
+
+
+def notes(record: StudyRecord) -> Html:
+    """What the figures mean and what they cannot tell.
+
+    Args:
+        record: the study.
+
+    Returns:
+        A list of sentences.
+    """
+    found = [_gap(record), _retention(record), _latency(record), _again(record), _seeds(), _pick()]
+    return element("ul", *(element("li", text) for text in found if text), class_="notes")
+
+
+def progress_line(record: StudyRecord) -> str:
+    """How many trials ended how, and where the time went."""
+    states = [f"{n} {name}" for name, n in record.states.items() if n]
+    spent = [f"{name} {wording.duration(s)}" for name, s in record.seconds.items()]
+    ended = f"{wording.count(len(record.trials), 'trial')}: {', '.join(states)}." if states else ""
+    total = wording.duration(sum(record.seconds.values()))
+    return f"{ended} {f'Took {total}: ' + ', '.join(spent) + '.' if spent else ''}".strip()
+
+
+def reproduce(record: StudyRecord, workspace: Path) -> Html:
+    """The commands that repeat the study and use its pick.
+
+    Args:
+        record: the study.
+        workspace: where it lies.
+
+    Returns:
+        A list of commands with what each is for.
+    """
+    return element(
+        "dl",
+        *(
+            child
+            for purpose, line in commands(record, workspace)
+            for child in (element("dt", purpose), element("dd", element("code", line, tabindex=0)))
+        ),
+        class_="commands",
+    )
+
+
+def environment(record: StudyRecord) -> Html:
+    """Where it ran, the digests of what went in, and the resolved settings.
+
+    Args:
+        record: the study.
+
+    Returns:
+        Three tables that open on demand.
+    """
+    parts = (
+        ("Environment", record.environment),
+        ("Reference", {k: v for k, v in record.reference.items() if k != "samples"}),
+        ("Digests", record.digests),
+        ("Settings", record.config),
+    )
+    return element(
+        "div", *(_facts(title, values) for title, values in parts if values), class_="facts"
+    )
+
+
+def _facts(title: str, values: Mapping[str, Any]) -> Html:
+    rows = [
+        element("tr", element("th", key, scope="row"), element("td", _value(value)))
+        for key, value in wording.flat(values).items()
+    ]
+    listing = table(["Name", "Value"], rows, label=title)
+    return element("details", element("summary", title), listing)
+
+
+def _value(value: Any) -> Child:
+    if isinstance(value, float):
+        return wording.number(value, 6)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(_value(v)) for v in value)
+    return str(value)
+
+
+def _gap(record: StudyRecord) -> str:
+    samples = wording.flat(record.config).get("task.quality.samples")
+    count = f"{samples:,} generated images" if isinstance(samples, int) else "generated images"
+    noise = real(record.reference, "gaussian_gap")
+    scale = (
+        " Pixel noise with the data's own mean and covariance has a gap of "
+        f"{wording.number(noise)}, the reference {wording.number(real(record.reference, 'gap'))}."
+        if noise is not None
+        else ""
+    )
+    return (
+        f"Gap is the Fréchet distance of {count} to held-out real ones in a fixed feature "
+        f"network, less its bias at that sample count; smaller is better.{scale}"
+    )
+
+
+def _retention(record: StudyRecord) -> str:
+    floor, gap = real(record.reference, "floor"), real(record.reference, "gap")
+    text = (
+        "Retention is (reference gap + floor) / (student gap + floor): 1 equals the reference, "
+        "more is better."
+    )
+    if floor is None:
+        return text
+    text += (
+        f" The floor, {wording.number(floor)}, is what two sets of real images differ by; "
+        "differences below it mean nothing."
+    )
+    if gap is not None and gap < floor:
+        text += (
+            " The reference itself lies below the floor, so small differences in retention "
+            "cannot be told here."
+        )
+    return text
+
+
+def _latency(record: StudyRecord) -> str:
+    batch = wording.flat(record.config).get("task.latency_batch")
+    size = f" in batches of {batch}" if batch else ""
+    return (
+        f"Latency is the whole way from noise to image, per image{size}, the median of repeated "
+        f"evaluations with nothing else running, on {wording.device(record.environment)}. "
+        "It says nothing about another device."
+    )
+
+
+def _again(record: StudyRecord) -> str:
+    members = front(record)
+    measured = [m for m in members if m.repeated is not None]
+    if not measured:
+        return (
+            "The front was not measured again; a search's own winners look better than they are."
+        )
+    held = sum(m.repeated is True for m in measured)
+    return (
+        f"{held} of {wording.count(len(measured), 'front member')} repeated when measured again "
+        "on other noise and the other half of the held-out images. Brackets are 95% intervals."
+    )
+
+
+def _pick() -> str:
+    return f"The pick is, {RULE}."
+
+
+def _seeds() -> str:
+    return (
+        "Each student was trained once, with one seed: the intervals cover the drawing and "
+        "judging of images, not the luck of training."
+    )

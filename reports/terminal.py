@@ -1,0 +1,166 @@
+"""What the command line shows: progress on stderr, tables and sentences on stdout."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ado_nas.errors import StudyError
+from ado_nas.progress import Progress
+from studies.record import StudyRecord, TrialRecord
+
+PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Print rows with equal keys as aligned columns."""
+    if not rows:
+        print("nothing yet")
+        return
+    cells = [list(rows[0])] + [[cell(value) for value in row.values()] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for line in cells:
+        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+
+
+def cell(value: Any) -> str:
+    """One value as people read it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def sections(values: dict[str, Any]) -> None:
+    """Print names and values, one a line; tables among them indented."""
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            print(f"{key:<14} {cell(value)}")
+            continue
+        print(key)
+        for name, inner in value.items():
+            print(f"  {name:<24} {cell(inner)}")
+
+
+def study_row(record: StudyRecord) -> dict[str, Any]:
+    """One study in a list of studies."""
+    return {
+        "study": record.name,
+        "trained": record.trained,
+        "front": len(record.front),
+        "best": record.best,
+        "hypervolume": record.hypervolume,
+    }
+
+
+def trial_row(record: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
+    """One trial in a list of trials."""
+    mark = "best" if trial.number == record.best else "front"
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        **{name: trial.values.get(name) for name in ("gap", "latency_ms", "size_mb")},
+        "retention": trial.attributes.get("retention"),
+        "seconds": round(trial.seconds, 1),
+        "": mark if trial.number in record.front else "",
+    }
+
+
+def trial_facts(record: StudyRecord, number: int) -> dict[str, Any]:
+    """One trial, whole.
+
+    Raises:
+        StudyError: the study has no such trial.
+    """
+    known = [t.number for t in record.trials]
+    if number not in known:
+        last = f"they run from {known[0]} to {known[-1]}" if known else "there is none yet"
+        raise StudyError(f"study {record.name!r} has no trial {number}; {last}")
+    found = dataclasses.asdict(record.trial(number))
+    return {**found, "remeasured": record.remeasured.get(number)}
+
+
+def show_plan(found: dict[str, Any]) -> None:
+    """Print what a search would do."""
+    config = found["config"]
+    about = "" if found["exact"] else "about "
+    print(f"study {config['study']!r} on {config['task']['data']['name']}")
+    print(f"{found['trials']} trials of {about}{found['candidates']} candidates")
+    for dimension in found["dimensions"]:
+        print(f"  {dimension['name']:<12} {', '.join(map(str, dimension['choices']))}")
+
+
+def show_search(record: StudyRecord, found: dict[str, Any]) -> None:
+    """Print how a search ended.
+
+    Args:
+        record: the study.
+        found: its `reports.summary.summary`.
+    """
+    from reports.headline import sentence
+
+    print(html.unescape(re.sub(r"<[^>]+>", "", sentence(record))))
+    keys = ("number", "retention", "speedup", "speedup_training_free", "compression")
+    table([{**{k: e[k] for k in keys}, **e["values"]} for e in found["front"]])
+    print(f"report: {found['report']}")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress on stderr: bars with the time left on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn("{task.description:<14}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.fields[note]}"),
+    )
+    tasks: dict[str, rich.TaskID] = {}
+    with rich.Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def show(stage: str, done: int, total: int, note: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, note=note)
+            bars.update(tasks[stage], completed=done, total=total or None, note=note)
+
+        yield show
+
+
+class Lines:
+    """A line when a stage starts, when it ends, and every ten seconds between."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}  # when, and how much was done then
+        self._finished: set[str] = set()
+        self._shown = 0.0
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Report that `done` of `total` units of `stage` are finished."""
+        now = time.monotonic()
+        ends = 0 < total <= done
+        starts = stage not in self._started
+        if stage in self._finished or not (starts or ends or now - self._shown > PLAIN_SECONDS):
+            return
+        if ends:
+            self._finished.add(stage)
+        began, before = self._started.setdefault(stage, (now, done))
+        self._shown = now
+        words = [f"{stage}: {done}/{total}" if total else stage, note]
+        if done > before and not ends:
+            words.append(_left((now - began) / (done - before) * (total - done)))
+        print(", ".join(w for w in words if w), file=sys.stderr, flush=True)
+
+
+def _left(seconds: float) -> str:
+    return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"

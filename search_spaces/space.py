@@ -1,0 +1,119 @@
+"""The choices of a search, by name, and the dimensions that a sampler sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ado_nas.errors import SpecError, nearest
+from ado_nas.specs import ACTIVATIONS, SCHEDULES
+from search_spaces.chooser import Choice
+
+PLACEMENTS = ("none", "low", "all")
+DIMENSIONS = ("widths", "blocks", "attention", "activation", "patch", "steps", "schedule")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One choice that a sampler makes."""
+
+    name: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The choices of each dimension, cheapest first; a single choice is fixed, not searched."""
+
+    widths: tuple[str, ...] = ("8-16", "12-24", "16-32", "24-48", "32-64")  # finest level first
+    blocks: tuple[str, ...] = ("1-1", "1-2", "2-1", "2-2")  # last entry repeats
+    attention: tuple[str, ...] = ("none", "low")  # low: at the coarsest level only
+    activation: tuple[str, ...] = ("relu", "hardswish")
+    patch: tuple[int, ...] = (2, 1)
+    steps: tuple[int, ...] = (1, 2, 3, 4)
+    schedule: tuple[str, ...] = ("karras", "dp")
+    head_dim: int = 16  # the largest; a level uses the largest divisor of its width up to this
+    time_width: int = 0  # 0: four times the finest width, at least 32
+    anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
+
+    def __post_init__(self) -> None:
+        for name in DIMENSIONS:
+            choices = getattr(self, name)
+            if not choices or len(set(choices)) != len(choices):
+                raise SpecError(f"space.{name} {choices}: give at least one choice, each once")
+        known = {"attention": PLACEMENTS, "activation": ACTIVATIONS, "schedule": SCHEDULES}
+        for name, allowed in known.items():
+            for choice in set(getattr(self, name)) - set(allowed):
+                raise SpecError(f"space.{name} {choice!r} is unknown; {nearest(choice, allowed)}")
+        for text in (*self.widths, *self.blocks):
+            numbers(text)
+        for text in self.anchors:
+            anchor_params(self, text)
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The dimensions that have a choice, in the order they are drawn."""
+        every = (Dimension(name, tuple(getattr(self, name))) for name in DIMENSIONS)
+        return tuple(d for d in every if len(d.choices) > 1)
+
+
+def numbers(pattern: str) -> tuple[int, ...]:
+    """Read a pattern such as ``16-32``.
+
+    Args:
+        pattern: positive integers joined by dashes.
+
+    Returns:
+        The integers.
+
+    Raises:
+        SpecError: it is something else.
+    """
+    parts = pattern.split("-")
+    if not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise SpecError(f"pattern {pattern!r}: give whole numbers joined by dashes, such as 16-32")
+    return tuple(int(p) for p in parts)
+
+
+def anchor_params(space: Space, text: str) -> dict[str, Choice]:
+    """The choices of one anchor; dimensions it does not name take their middle choice.
+
+    Args:
+        space: what can be chosen.
+        text: ``name=choice`` pairs, separated by spaces.
+
+    Returns:
+        A choice for each dimension.
+
+    Raises:
+        SpecError: a name or choice is not in the space.
+    """
+    named = dict(pair.partition("=")[::2] for pair in text.split())
+    for name in named:
+        if name not in DIMENSIONS:
+            raise SpecError(f"anchor {text!r}: no dimension {name!r}; {nearest(name, DIMENSIONS)}")
+    chosen: dict[str, Choice] = {}
+    for name in DIMENSIONS:
+        choices = tuple(getattr(space, name))
+        by_text = {str(c): c for c in choices}
+        wanted = named.get(name, str(choices[len(choices) // 2]))
+        if wanted not in by_text:
+            hint = nearest(wanted, by_text)
+            raise SpecError(f"anchor {text!r}: {name} has no {wanted!r}; {hint}")
+        if len(choices) > 1:
+            chosen[name] = by_text[wanted]
+    return chosen
+
+
+def anchors(space: Space) -> list[dict[str, Choice]]:
+    """What a search tries first: what the space names, or its cheapest, middle and dearest.
+
+    Args:
+        space: what can be chosen.
+
+    Returns:
+        Choices by dimension, one dictionary a candidate.
+    """
+    if space.anchors:
+        return [anchor_params(space, text) for text in space.anchors]
+    ends = [{d.name: d.choices[i] for d in space.dimensions} for i in (0, -1)]
+    return [ends[0], anchor_params(space, ""), ends[1]]

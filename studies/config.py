@@ -1,0 +1,148 @@
+"""What one search is told: a preset, a TOML file and flags, resolved into one frozen record."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ado_nas import data
+from ado_nas.errors import AdoNasError, ConfigError, nearest
+from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
+from objectives.scores import Limits
+from search_spaces.candidate import build
+from search_spaces.space import Space, anchors
+from studies.samplers import SAMPLERS
+
+PRESETS = Path(__file__).parent / "presets"
+
+FLAGS: dict[str, tuple[str, ...]] = {
+    "data": ("task.data.name",),
+    "resolution": ("task.data.resolution", "task.teacher.unet.resolution"),
+    "timeout": ("timeout_s",),
+    "max_latency_ms": ("limits.max_latency_ms",),
+    "max_size_mb": ("limits.max_size_mb",),
+    "max_memory_mb": ("limits.max_memory_mb",),
+    "min_retention": ("limits.min_retention",),
+}
+"""Short names of settings; every other flag is a field, or the dotted path of one."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything a search needs to know."""
+
+    preset: str = ""
+    study: str = ""  # empty: named after the preset
+    task: TaskSpec = field(default_factory=TaskSpec)
+    space: Space = field(default_factory=Space)
+    distillation: DistillationSpec = field(default_factory=DistillationSpec)
+    limits: Limits = field(default_factory=Limits)
+    trials: int = 24  # candidates that train, in total, also over several runs
+    timeout_s: float = 0.0  # no new trial after so many seconds of one run; 0: no limit
+    workers: int = 1
+    sampler: str = "tpe"
+    startup: int = 0  # trials drawn at random first (tpe), or a generation (nsga2); 0: by `trials`
+    patience: int = 60  # draws over a limit in a row before the search gives up
+    seed: int = 0
+    storage: str = ""  # empty: SQLite in the workspace; else an Optuna storage URL
+    track: bool = True  # mirror the study to MLflow
+    evaluator: str = "objectives.evaluation"  # the module that prepares and scores
+
+
+def presets() -> list[str]:
+    """The names that `resolve` takes."""
+    return sorted(p.stem for p in PRESETS.glob("*.toml"))
+
+
+def resolve(
+    preset: str | None = None, file: Path | None = None, flags: Mapping[str, Any] | None = None
+) -> SearchConfig:
+    """Put a preset, a file and flags together; later ones win.
+
+    Args:
+        preset: its name; None takes the file's, or ``digits``.
+        file: TOML with fields of `SearchConfig`.
+        flags: by name of `FLAGS`, field or dotted path (``task.data.seed``); None is not given.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        AdoNasError: a name or key is unknown (naming the nearest), or a value cannot be used.
+    """
+    given = _read(file) if file else {}
+    name = preset or given.get("preset") or "digits"
+    if name not in presets():
+        raise ConfigError(f"no preset {name!r}; {nearest(str(name), presets())}")
+    config = from_dict(SearchConfig, _read(PRESETS / f"{name}.toml"), SearchConfig())
+    try:
+        config = from_dict(SearchConfig, given, config)
+    except AdoNasError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    config = from_dict(SearchConfig, _nested(flags or {}), config)
+    return check(dataclasses.replace(config, preset=name, study=config.study or name))
+
+
+def check(config: SearchConfig) -> SearchConfig:
+    """Refuse what cannot be searched, before any work.
+
+    Args:
+        config: resolved.
+
+    Returns:
+        The same config.
+
+    Raises:
+        AdoNasError: a value is out of range, or the space does not fit the resolution.
+    """
+    for name in ("trials", "workers", "patience"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} {getattr(config, name)}: give at least 1")
+    for name in ("timeout_s", "startup", "seed"):
+        if getattr(config, name) < 0:
+            raise ConfigError(f"{name} {getattr(config, name)}: give 0 or more")
+    for name, limit in dataclasses.asdict(config.limits).items():
+        if limit is not None and limit < 0:
+            raise ConfigError(f"{name} {limit}: give a positive number, or leave it out")
+    if config.sampler not in SAMPLERS:
+        raise ConfigError(f"no sampler {config.sampler!r}; {nearest(config.sampler, SAMPLERS)}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.study):
+        raise ConfigError(
+            f"study {config.study!r}: use letters, digits, dots, dashes, underscores"
+        )
+    if config.task.data.resolution != config.task.teacher.unet.resolution:
+        raise ConfigError(
+            f"data has resolution {config.task.data.resolution} but the teacher "
+            f"{config.task.teacher.unet.resolution}; make them equal (--resolution sets both)"
+        )
+    data.check(config.task.data)
+    for params in anchors(config.space):
+        build(config.space, params, config.task.teacher.unet, config.distillation)
+    return config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {file} is not TOML: {error}") from error
+
+
+def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags as nested tables: ``{"task.seed": 1}`` becomes ``{"task": {"seed": 1}}``."""
+    tables: dict[str, Any] = {}
+    for flag, value in flags.items():
+        for path in FLAGS.get(flag, (flag,)) if value is not None else ():
+            table = tables
+            *outer, last = path.split(".")
+            for key in outer:
+                table = table.setdefault(key, {})
+            table[last] = value
+    return tables

@@ -1,0 +1,86 @@
+"""What a study is about: settings that must not change when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ado_nas.errors import StudyError
+from ado_nas.specs import digest, to_dict
+from studies.config import SearchConfig
+
+FREE = ("preset", "study", "trials", "timeout_s", "workers", "sampler", "startup", "patience")
+PLACES = ("storage", "track")
+DEVICE = ("device", "kind", "architecture", "cores", "dtype", "runtime", "blas")
+"""What of the recorded environment latencies depend on: they are never put on one front."""
+
+
+def settings(config: SearchConfig) -> dict[str, Any]:
+    """The settings that results depend on, flat: ``task.data.seed`` and so on.
+
+    Args:
+        config: of a search.
+
+    Returns:
+        Plain values by dotted name, without those that may change on resume.
+    """
+    kept = {k: v for k, v in to_dict(config).items() if k not in FREE + PLACES}
+    return dict(_leaves(kept))
+
+
+def surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The device and the digests of data, teacher, trajectories and features, flat.
+
+    Args:
+        facts: what the preparation found; see `objectives.scores.EvaluationModule`.
+
+    Returns:
+        Plain values by dotted name.
+    """
+    environment = facts.get("environment", {})
+    device = {k: environment[k] for k in DEVICE if k in environment}
+    return dict(_leaves({"device": device, "digest": dict(facts.get("digests", {}))}))
+
+
+def fingerprint(config: SearchConfig, facts: Mapping[str, Any]) -> str:
+    """Twelve hex digits that runs of one study share."""
+    return digest(settings(config), surroundings(facts))
+
+
+def refuse_changes(
+    name: str, before: Mapping[str, Any], now: Mapping[str, Any], taken: Iterable[str]
+) -> None:
+    """Refuse to resume a study under other settings.
+
+    Args:
+        name: of the study.
+        before: what it was made with, flat.
+        now: what is asked for, flat.
+        taken: names of studies that exist.
+
+    Raises:
+        StudyError: they differ; says where and proposes a free name.
+    """
+    differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if not differing:
+        return
+    shown = [f"{k} was {before.get(k)!r} and is now {now.get(k)!r}" for k in differing[:3]]
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    raise StudyError(
+        f"study {name!r} was made differently: {'; '.join(shown)}{more}; "
+        f"start another with --study {free_name(name, taken)}"
+    )
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The first of ``name-2``, ``name-3``, ... that is not taken."""
+    used = set(taken)
+    return next(n for i in range(2, len(used) + 3) if (n := f"{name}-{i}") not in used)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,61 @@
+"""Which workers of this machine live: each holds a lock that its death gives back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ado_nas.measure import lock
+
+
+@contextlib.contextmanager
+def alive() -> Iterator[str]:
+    """Be a worker that others can see.
+
+    Yields:
+        Its name: the machine's and a token.
+    """
+    token = secrets.token_hex(6)
+    path = _path(token)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield f"{socket.gethostname()}/{token}"
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def lives(worker: str) -> bool | None:
+    """Whether a worker still runs.
+
+    Args:
+        worker: its name.
+
+    Returns:
+        True or False on this machine; None for a worker of another one, which cannot be seen.
+    """
+    host, _, token = worker.rpartition("/")
+    if host != socket.gethostname():
+        return None
+    try:
+        handle = os.open(_path(token), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _path(token: str) -> Path:
+    return lock.folder() / "workers" / f"{Path(token).name}.lock"

@@ -1,0 +1,245 @@
+"""The main job: from a config to a study whose best members were measured twice."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ado_nas.errors import NegativeVerdict
+from ado_nas.files import replacing
+from ado_nas.progress import Progress
+from ado_nas.specs import to_dict
+from search_spaces.candidate import count
+from search_spaces.space import anchors
+from studies.config import SearchConfig, check
+from studies.folders import open_workspace, study_folder
+from studies.history import study_record
+from studies.ledger import standing
+from studies.processes import call
+from studies.record import StudyRecord, TrialRecord
+from studies.requeue import requeue_stale
+from studies.session import Session, bind, open_session
+from studies.supervisor import supervise
+from studies.tracking import Mirror, mirror
+from studies.worker import run_preparation, run_remeasurement
+
+_log = logging.getLogger(__name__)
+
+
+def never() -> bool:
+    """A `stop` that never stops."""
+    return False
+
+
+def plan(config: SearchConfig) -> dict[str, Any]:
+    """What a search would do, without doing it.
+
+    Args:
+        config: checked.
+
+    Returns:
+        The resolved ``config``, the ``dimensions`` with their choices, the ``anchors``, how many
+        ``candidates`` there are, whether that count is ``exact``, and the ``trials``.
+    """
+    unet = config.task.teacher.unet
+    size, exact = count(config.space, unet, config.distillation)
+    return {
+        "config": to_dict(config),
+        "dimensions": [
+            {"name": d.name, "choices": list(d.choices)} for d in config.space.dimensions
+        ],
+        "anchors": anchors(config.space),
+        "candidates": size,
+        "exact": exact,
+        "trials": config.trials,
+    }
+
+
+def search(
+    config: SearchConfig,
+    workspace: Path,
+    progress: Progress,
+    report: Callable[[StudyRecord], object] | None = None,
+    stop: Callable[[], bool] = never,
+) -> StudyRecord:
+    """Prepare, search, measure the front again and report; or resume where that was left.
+
+    Args:
+        config: resolved.
+        workspace: its folder; made where it is missing.
+        progress: gets the stages as they go.
+        report: called with the whole record before this returns.
+        stop: asked now and then; True ends the search early but in order.
+
+    Returns:
+        The study.
+
+    Raises:
+        AdoNasError: a setting cannot be used, or the storage or study refuses.
+        NegativeVerdict: no candidate met the limits; names the closest.
+        KeyboardInterrupt: the user stopped it; the same call resumes.
+    """
+    check(config)
+    workspace = open_workspace(workspace)
+    session = open_session(config, workspace)
+    _keep_config(session)
+    requeue_stale(session)
+    with contextlib.ExitStack() as stack:
+        tracker = Tracker(session, stack)
+        if not _done(session):
+            _prepare(session, progress, tracker.open)
+            with _timed(session, "search"):
+                _enqueue_anchors(session)
+                supervise(session, progress, stop, tracker.catch_up)
+        _remeasure(session, progress)
+        if report is not None:
+            with _timed(session, "report"):
+                report(study_record(session.study, workspace))
+        record = study_record(session.study, workspace)
+        tracker.finish(record)
+    _require_feasible(record)
+    return record
+
+
+class Tracker:
+    """The mirror as a search uses it: its failure is a warning, for it can be rebuilt."""
+
+    def __init__(self, session: Session, stack: contextlib.ExitStack) -> None:
+        self._session = session
+        self._stack = stack
+        self._mirror: Mirror | None = None
+        self._wanted = session.config.track
+
+    def open(self) -> None:
+        """Open the mirror, which takes seconds the first time."""
+        if self._wanted and self._mirror is None:
+            record = study_record(self._session.study, self._session.workspace)
+            with self._guarded():
+                opened = mirror(record, self._session.workspace)
+                self._mirror = self._stack.enter_context(opened)
+            self._wanted = self._mirror is not None
+
+    def catch_up(self) -> None:
+        """Write the trials that have ended."""
+        if self._mirror is not None:
+            record = study_record(self._session.study, self._session.workspace)
+            with self._guarded():
+                self._mirror.log(record.trials)
+
+    def finish(self, record: StudyRecord) -> None:
+        """Write what is missing and the summary."""
+        self.open()
+        if self._mirror is not None:
+            with self._guarded():
+                self._mirror.log(record.trials)
+                self._mirror.summarize(record)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            _log.warning("MLflow was not written (%s); the study itself is whole", error)
+
+
+def _done(session: Session) -> bool:
+    """Whether the study has all it is to have, so that nothing needs to be prepared."""
+    config = session.config
+    now = standing(session.trials())
+    return "facts" in session.study.user_attrs and now.done(config.trials, config.patience)
+
+
+def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]) -> None:
+    config = session.config
+    facts = call(
+        run_preparation,
+        config.evaluator,
+        config.task,
+        session.workspace,
+        progress=progress,
+        meanwhile=meanwhile,
+    )
+    bind(session, facts)
+
+
+def _enqueue_anchors(session: Session) -> None:
+    """Before any worker starts, and all of them again on resume: what exists is skipped."""
+    for params in anchors(session.config.space):
+        session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
+
+
+def _remeasure(session: Session, progress: Progress) -> None:
+    """Measure front members that were not yet; what the search found may have been luck."""
+    record = study_record(session.study, session.workspace)
+    fresh = [record.trial(n) for n in record.front if n not in record.remeasured]
+    if not fresh:
+        return
+    with _timed(session, "remeasure"):
+        found = call(
+            run_remeasurement,
+            session.config.evaluator,
+            session.task,
+            session.workspace,
+            [Path(t.folder) for t in fresh],
+            progress=progress,
+        )
+    entries = {str(t.number): entry for t, entry in zip(fresh, found, strict=True)}
+    known = {str(n): entry for n, entry in record.remeasured.items()}
+    session.study.set_user_attr("remeasured", {**known, **entries})
+
+
+@contextlib.contextmanager
+def _timed(session: Session, stage: str) -> Iterator[None]:
+    """Add the seconds of this block to the study's, over all its runs."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = dict(session.study.user_attrs.get("seconds", {}))
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
+        session.study.set_user_attr("seconds", seconds)
+
+
+def _keep_config(session: Session) -> None:
+    values = to_dict(session.config)
+    session.study.set_user_attr("config", values)
+    path = study_folder(session.workspace, session.config.study) / "config.toml"
+    with replacing(path) as partial:
+        partial.write_text(tomli_w.dumps(_without_none(values)), encoding="utf-8")
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is not limited is left out."""
+    return {
+        k: _without_none(v) if isinstance(v, dict) else v
+        for k, v in values.items()
+        if v is not None
+    }
+
+
+def _require_feasible(record: StudyRecord) -> None:
+    """Say no, with the closest candidate, where nothing meets the limits.
+
+    Raises:
+        NegativeVerdict: no feasible complete trial.
+    """
+    tried = [t for t in record.trials if t.state in ("complete", "pruned", "infeasible")]
+    if record.front or not tried:
+        return
+    closest = min(tried, key=_shortfall)
+    misses = ", ".join(f"{k} by {v:.0%}" for k, v in closest.constraints.items() if v > 0)
+    made = " ".join(f"{k}={v}" for k, v in closest.params.items())
+    raise NegativeVerdict(
+        f"none of {len(tried)} candidates meets the limits; the closest, trial {closest.number} "
+        f"({made}), misses {misses or 'none, but could not be scored'}; loosen that limit"
+    )
+
+
+def _shortfall(trial: TrialRecord) -> tuple[float, int]:
+    return sum(max(0.0, v) for v in trial.constraints.values()), trial.number

@@ -1,0 +1,148 @@
+"""One study as a process has it open: its settings, storage, facts and folders."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ado_nas.specs import Candidate, TaskSpec, from_dict
+from search_spaces.candidate import build
+from studies.axes import METRICS, Point, reference_point
+from studies.config import SearchConfig
+from studies.identity import refuse_changes, settings, surroundings
+from studies.ledger import hashes
+from studies.samplers import DistinctSampler, make_sampler
+from studies.storage import Store, open_store, storage_url
+
+MINIMIZE = StudyDirection.MINIMIZE
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open study. `worker` tells the draws of several workers apart."""
+
+    config: SearchConfig
+    workspace: Path
+    store: Store
+    study: optuna.Study
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the preparation found; see `objectives.scores.EvaluationModule`."""
+        facts: dict[str, Any] = self.study.user_attrs["facts"]
+        return facts
+
+    @cached_property
+    def task(self) -> TaskSpec:
+        """The task, with what only the data could tell (channels, classes) filled in."""
+        return from_dict(TaskSpec, self.facts.get("task", {}), self.config.task)
+
+    @property
+    def floor(self) -> float:
+        """What the measure of quality cannot resolve; at least a trace, for the logarithm."""
+        return max(float(self.facts["reference"]["floor"]), 1e-9)
+
+    @property
+    def reference_point(self) -> Point:
+        """The corner of the hypervolume."""
+        reference = {**self.facts["reference"], "floor": self.floor}
+        return reference_point(reference, self.config.limits.min_retention)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials as they stand, of these states or of all; not to be changed."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def candidate(self, params: dict[str, Any]) -> Candidate:
+        """The candidate of these choices."""
+        base = self.task.teacher.unet
+        return build(self.config.space, params, base, self.config.distillation)
+
+
+def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Session:
+    """Open a study, made where it does not exist.
+
+    Args:
+        config: checked.
+        workspace: absolute and writable.
+        worker: number of the process, for its own random draws.
+
+    Returns:
+        The session; its facts are there once the study is prepared.
+
+    Raises:
+        StudyError: the storage does not answer, or the study was made with other settings.
+    """
+    store = open_store(storage_url(config.storage, workspace))
+    with store.lock(config.study):
+        study = optuna.create_study(
+            storage=store.storage,
+            study_name=config.study,
+            directions=[MINIMIZE] * len(METRICS),
+            load_if_exists=True,
+        )
+        _identify(store, study, config)
+    session = Session(config, workspace, store, study)
+    study.sampler = _sampler(session, worker)
+    return session
+
+
+def bind(session: Session, facts: dict[str, Any]) -> None:
+    """Keep what the preparation found, or compare it with what the study was made with.
+
+    Args:
+        session: of the study.
+        facts: plain JSON.
+
+    Raises:
+        StudyError: device, data, teacher, trajectories or features differ.
+    """
+    name = session.config.study
+    with session.store.lock(name):
+        attributes = session.study.user_attrs
+        if "facts" in attributes:
+            before, now = surroundings(attributes["facts"]), surroundings(facts)
+            refuse_changes(name, before, now, _taken(session.store))
+            return
+        session.study.set_user_attr("facts", facts)
+        session.study.set_user_attr("reference_point", list(session.reference_point))
+
+
+def _identify(store: Store, study: optuna.Study, config: SearchConfig) -> None:
+    """Write the settings into a new study, or compare them with an old one's."""
+    now = settings(config)
+    if "settings" in study.user_attrs:
+        refuse_changes(config.study, study.user_attrs["settings"], now, _taken(store))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # names appear in the dashboard
+            study.set_metric_names(list(METRICS))
+        study.set_user_attr("id", secrets.token_hex(8))
+        study.set_user_attr("settings", now)
+
+
+def _sampler(session: Session, worker: int) -> optuna.samplers.BaseSampler:
+    config = session.config
+    # Random states are not stored: a resumed study must not repeat its first draws.
+    seed = config.seed * 1_000_003 + worker * 1_009 + len(session.trials())
+
+    def known(trial: FrozenTrial) -> set[str]:
+        return hashes(session.trials(), trial.number)
+
+    def hash_of(params: dict[str, Any]) -> str:
+        return session.candidate(params).hash
+
+    base = make_sampler(config.sampler, seed % 2**32, config.trials, config.startup)
+    return DistinctSampler(base, config.space, known, hash_of, seed)
+
+
+def _taken(store: Store) -> list[str]:
+    return optuna.get_all_study_names(storage=store.storage)

@@ -1,0 +1,187 @@
+"""Where studies are kept: SQLite, a journal file, PostgreSQL or MySQL, by URL."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from ado_nas.errors import StudyError
+
+CONNECT_SECONDS = 5
+BUSY_SECONDS = 60
+_JOURNAL = "journal:///"
+_SQLITE = "sqlite:///"
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened storage; `file` is where it lies if that is one file."""
+
+    url: str
+    storage: BaseStorage
+    file: Path | None
+
+    @contextlib.contextmanager
+    def lock(self, study: str) -> Iterator[None]:
+        """Hold the study for a moment, so that no other process of any machine claims a trial.
+
+        The holder's death gives it back.
+        """
+        if self.file is not None:
+            with _file_lock(self.file.with_name(f"{self.file.name}.{study}.lock")):
+                yield
+            return
+        assert isinstance(self.storage, RDBStorage)
+        with self.storage.engine.connect() as connection, _server_lock(connection, study):
+            yield
+
+    def write_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Write the user attributes that a running trial does not have yet, at once if possible.
+
+        Args:
+            trial_id: of the storage.
+            attributes: JSON values by name.
+        """
+        written = self.storage.get_trial_user_attrs(trial_id)
+        fresh = {k: v for k, v in attributes.items() if k not in written}
+        if not isinstance(self.storage, RDBStorage):
+            for key, value in fresh.items():
+                self.storage.set_trial_user_attr(trial_id, key, value)
+            return
+        # Optuna commits each attribute alone: 30 of them would cost more than all the rest.
+        rows = [
+            {"trial_id": trial_id, "key": k, "value_json": json.dumps(v)} for k, v in fresh.items()
+        ]
+        if rows:
+            columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in rows[0]]
+            table = sa.table("trial_user_attributes", *columns)
+            with self.storage.engine.begin() as connection:
+                connection.execute(sa.insert(table), rows)
+
+
+def storage_url(storage: str, workspace: Path) -> str:
+    """The URL of a study's storage.
+
+    Args:
+        storage: a URL, or empty for the workspace's own database.
+        workspace: absolute.
+
+    Returns:
+        A URL that `open_store` takes.
+    """
+    if not storage:
+        return f"{_SQLITE}{workspace / 'studies.db'}"
+    # SQLAlchemy would look for psycopg2; the extra `postgresql` installs psycopg 3.
+    scheme, colon, rest = storage.partition("://")
+    names = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+    return f"{names.get(scheme, scheme)}{colon}{rest}"
+
+
+def open_store(url: str) -> Store:
+    """Open a storage and make sure that it answers.
+
+    Args:
+        url: ``sqlite:///FILE``, ``journal:///FILE`` or a database URL of SQLAlchemy.
+
+    Returns:
+        The storage, its tables made.
+
+    Raises:
+        StudyError: it cannot be reached or read; one line, without the password.
+    """
+    if "://" not in url:
+        raise StudyError(
+            f"storage {url!r} is no URL; give sqlite:///FILE, journal:///FILE or "
+            "postgresql://USER@HOST/NAME"
+        )
+    try:
+        if url.startswith(_JOURNAL):
+            file = Path(url.removeprefix(_JOURNAL))
+            with file.open("ab"):
+                pass
+            return Store(url, JournalStorage(JournalFileBackend(str(file))), file)
+        return _open_database(url)
+    except (sa.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise _unreachable(url, error) from error
+    except (ImportError, OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise _unreachable(url, error) from error
+
+
+def study_names(url: str) -> list[str]:
+    """The studies in a storage, sorted; none where its file does not exist yet.
+
+    Raises:
+        StudyError: it cannot be reached.
+    """
+    for scheme in (_SQLITE, _JOURNAL):
+        if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+            return []
+    return sorted(optuna.get_all_study_names(storage=open_store(url).storage))
+
+
+def _open_database(url: str) -> Store:
+    parsed = sa.make_url(url)
+    backend = parsed.get_backend_name()
+    file = Path(parsed.database or "") if backend == "sqlite" else None
+    if file is None:
+        seconds: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+        engine = {"connect_args": seconds, "pool_pre_ping": True}
+        return Store(url, RDBStorage(url, engine_kwargs=engine), None)
+    if not parsed.database or parsed.database == ":memory:":
+        raise StudyError("storage in memory is lost between processes; give sqlite:///FILE")
+    with _file_lock(file.with_name(f"{file.name}.lock")):
+        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        sa.event.listen(storage.engine, "connect", _relax)
+        storage.engine.dispose()
+        with storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    return Store(url, storage, file)
+
+
+def _relax(connection: Any, _record: Any) -> None:
+    """Outlives a killed process; only a power cut loses the last writes, and no more."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _unreachable(url: str, error: Exception) -> StudyError:
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    cause = getattr(cause, "orig", None) or cause
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    with contextlib.suppress(sa.exc.ArgumentError):
+        url = sa.make_url(url).render_as_string(hide_password=True)
+    return StudyError(f"storage {url} does not answer: {lines[0]}; check --storage")
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _server_lock(connection: sa.Connection, study: str) -> Iterator[None]:
+    """An advisory lock of the database session, which ends with the connection."""
+    key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:7], "big")
+    if connection.dialect.name == "postgresql":
+        take, give = "SELECT pg_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)"
+    else:
+        take, give = "SELECT GET_LOCK(:key, 600)", "SELECT RELEASE_LOCK(:key)"
+    connection.execute(sa.text(take), {"key": key})
+    try:
+        yield
+    finally:
+        connection.execute(sa.text(give), {"key": key})

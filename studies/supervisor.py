@@ -1,0 +1,167 @@
+"""Who keeps the workers: starts them, hears them, replaces the dead and stops the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ado_nas.progress import Progress
+from studies.ledger import standing
+from studies.processes import GRACE_SECONDS, Child, Event, reraise, wait
+from studies.requeue import requeue_crashed, requeue_stale
+from studies.session import Session
+from studies.worker import Ended, run_worker
+
+FAILURES = 3  # trials in a row that a bug may break before the search stops
+DEATHS = 6  # of workers in a row, without a trial that ends
+
+
+@dataclass
+class Member:
+    """A worker process as its supervisor knows it."""
+
+    index: int
+    child: Child
+    name: str = ""  # sent by the worker; empty until it has
+    told: str = ""  # the last order
+
+
+@dataclass
+class Crew:
+    """The workers of one run and what they have reported."""
+
+    session: Session
+    progress: Progress
+    members: list[Member] = field(default_factory=list)
+    deaths: int = 0
+    trace: str = ""
+    news: bool = False  # whether a trial ended since the last look
+
+    def start(self, index: int) -> None:
+        """Start a worker."""
+        config, workspace = self.session.config, self.session.workspace
+        self.members.append(Member(index, Child(run_worker, config, workspace, index)))
+
+    def order(self, word: str) -> None:
+        """Tell all workers to ``finish`` or to ``stop``, each once."""
+        for member in self.members:
+            if member.told != word:
+                member.told = word
+                member.child.order(word)
+
+    def listen(self) -> None:
+        """Take in what the workers say; replace those that died.
+
+        Raises:
+            AdoNasError: what a worker raised.
+            RuntimeError: a worker broke, or too many died or failed in a row.
+        """
+        wait([m.child for m in self.members])
+        for member in list(self.members):
+            running = member.child.alive()  # first, so that the last words are not missed
+            ended = any([self._hear(member, event) for event in member.child.events()])
+            if ended or not running:
+                self.members.remove(member)
+                member.child.process.join(GRACE_SECONDS)
+                code = member.child.process.exitcode
+                member.child.close()
+                if not ended:
+                    self._bury(member, f"its process died with exit code {code}")
+
+    def close(self) -> None:
+        """End all workers now."""
+        for member in self.members:
+            member.child.close()
+        self.members.clear()
+
+    def _hear(self, member: Member, event: Event) -> bool:
+        """Take in one event; True for the last one of a worker that is done."""
+        if event[0] == "worker":
+            member.name = event[1]
+        elif event[0] == "trial":
+            self._note(event[1])
+        elif event[0] == "error":
+            reraise(event)
+        return bool(event[0] == "result")
+
+    def _note(self, ended: Ended) -> None:
+        self.deaths, self.news = 0, True
+        now = standing(self.session.trials())
+        self.progress("trials", now.trained, self.session.config.trials, describe(ended))
+        if ended.trace and now.failed >= FAILURES:
+            raise RuntimeError(
+                f"{now.failed} trials in a row failed, the last with:\n{ended.trace}"
+            )
+
+    def _bury(self, member: Member, cause: str) -> None:
+        self.deaths += 1
+        self.news = True
+        numbers = requeue_crashed(self.session, member.name, cause) if member.name else []
+        now = standing(self.session.trials())
+        lost = f"worker {member.index + 1}, trial {numbers or 'none'}: {cause}"
+        self.progress("trials", now.trained, self.session.config.trials, lost)
+        if self.deaths >= DEATHS or now.failed >= FAILURES:
+            raise RuntimeError(f"workers keep dying; {lost}. Run again with --workers 1")
+        self.start(member.index)
+
+
+def supervise(
+    session: Session,
+    progress: Progress,
+    stop: Callable[[], bool],
+    after: Callable[[], None],
+) -> None:
+    """Run the workers until the study wants no more.
+
+    Args:
+        session: prepared.
+        progress: gets ``trials``, how many trained of how many, and a note on each.
+        stop: True lets the workers end their trials and ends the run.
+        after: called in between when trials have ended.
+
+    Raises:
+        AdoNasError: what a worker raised.
+        KeyboardInterrupt: after the workers have stopped; a second one kills them.
+        RuntimeError: a bug stopped the search.
+    """
+    crew = Crew(session, progress)
+    limit = session.config.timeout_s
+    until = time.monotonic() + limit if limit else float("inf")
+    now = standing(session.trials())
+    progress("trials", now.trained, session.config.trials)
+    try:
+        for index in range(min(session.config.workers, session.config.trials)):
+            crew.start(index)
+        while crew.members:
+            crew.listen()
+            if crew.news:
+                crew.news = False
+                after()
+            if stop() or time.monotonic() > until:
+                crew.order("finish")
+    except KeyboardInterrupt:
+        _stop(crew)
+        raise
+    finally:
+        crew.close()
+        requeue_stale(session)
+
+
+def describe(ended: Ended) -> str:
+    """One short phrase on a trial that has ended."""
+    text = f"trial {ended.number} {ended.state}"
+    if ended.state == "complete":
+        v = ended.values
+        text += f": gap {v['gap']:.3g}, {v['latency_ms']:.3g} ms, {v['size_mb']:.3g} MB"
+    return f"{text}: {ended.reason}" if ended.reason else text
+
+
+def _stop(crew: Crew) -> None:
+    """Give the workers a moment to put their trials back; the caller kills who is left."""
+    crew.order("stop")
+    until = time.monotonic() + GRACE_SECONDS
+    while any(m.child.alive() for m in crew.members) and time.monotonic() < until:
+        wait([m.child for m in crew.members])
+        for member in crew.members:
+            list(member.child.events())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from ado_nas import data
+from ado_nas.errors import DataError, NegativeVerdict, WorkspaceError
+from ado_nas.specs import DataSpec
+
+SHAPES = DataSpec("shapes", 8, count=40, difficulty=2)
+
+
+def _change(manifest: Path, change: dict[str, Any]) -> None:
+    path = manifest.parent / "images.safetensors"
+    arrays: Any = mx.load(str(path))
+    arrays = {name: np.array(array) for name, array in arrays.items()}
+    arrays.update(change)
+    mx.save_safetensors(str(path), {name: mx.array(array) for name, array in arrays.items()})
+
+
+def test_second_load_equals_the_first(tmp_path: Path) -> None:
+    first, second = data.load(SHAPES, tmp_path), data.load(SHAPES, tmp_path)
+    np.testing.assert_array_equal(first.train.images, second.train.images)
+    np.testing.assert_array_equal(first.held_out.labels, second.held_out.labels)
+    assert first.manifest == second.manifest and first.num_classes == 5
+    assert len(first.train) == 24 and len(first.held_out) == 16
+    assert not list(tmp_path.glob("data/.building*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"resolution": 12}, {"count": 41}, {"held_out": 0.3}, {"difficulty": 3}, {"seed": 1}],
+)
+def test_digest_changes_with_each_field(change: dict[str, Any], tmp_path: Path) -> None:
+    other = dataclasses.replace(SHAPES, **change)
+    assert data.load(SHAPES, tmp_path).digest != data.load(other, tmp_path).digest
+
+
+def test_verify_tells_one_flipped_pixel(tmp_path: Path) -> None:
+    manifest = data.build(SHAPES, tmp_path)
+    assert data.verify(manifest).digest == json.loads(manifest.read_text())["digest"]
+    images = data.load(SHAPES, tmp_path).train.images.copy()
+    images[3, 2, 1, 0] = np.nextafter(images[3, 2, 1, 0], np.float32(2))
+    _change(manifest, {"train.images": images})
+    with pytest.raises(NegativeVerdict, match=r"train.images differs"):
+        data.verify(manifest.parent)
+
+
+def test_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
+    manifest = data.build(SHAPES, tmp_path)
+    wanted = data.load(SHAPES, tmp_path).digest
+    arrays = manifest.parent / "images.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:500])
+    assert data.load(SHAPES, tmp_path).digest == wanted
+    assert data.verify(manifest).digest == wanted
+
+
+def test_verify_names_changed_files_of_a_folder(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(4):
+        Image.new("L", (8, 8), 40 * i).save(images / f"{i}.png")
+    spec = DataSpec(str(images), 8)
+    manifest = data.build(spec, tmp_path)
+    before = data.verify(manifest).digest
+    Image.new("L", (8, 8), 7).save(images / "2.png")
+    with pytest.raises(NegativeVerdict, match=r"2.png changed"):
+        data.verify(manifest)
+    assert data.load(spec, tmp_path).digest != before
+
+
+def test_lone_image_loads_with_nothing_held_out(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (8, 8), "red").save(images / "one.png")
+    for _ in range(2):
+        found = data.load(DataSpec(str(images), 8), tmp_path)
+        assert len(found.train) == 1 and len(found.held_out) == 0
+
+
+def test_unknown_names_and_places_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no dataset or folder named 'digit'"):
+        data.check(DataSpec("digit"))
+    with pytest.raises(DataError, match="no manifest at"):
+        data.verify(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="cannot write"):
+        data.load(SHAPES, tmp_path / "file")
+
+
+def test_listing_names_every_set() -> None:
+    assert [entry["name"] for entry in data.datasets()] == ["digits", "shapes", "FOLDER"]

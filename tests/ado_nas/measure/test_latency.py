@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from ado_nas.measure.latency import time_calls
+
+pytestmark = pytest.mark.usefixtures("own_lock")
+
+
+def clock_of(spans: list[float]) -> Callable[[], float]:
+    """A clock on which the evaluations take the given seconds, one after another."""
+    ends = np.cumsum(np.repeat(spans, 2) * np.tile([0, 1], len(spans)))
+    ticks = iter(ends)
+    return lambda: float(next(ticks))
+
+
+def test_median_and_quartiles_are_those_of_the_clock() -> None:
+    spans = [0.010, *np.linspace(0.010, 0.029, 20)]
+    timing = time_calls(lambda: mx.ones(2), clock=clock_of(spans))
+    assert timing.evaluations == 20
+    assert timing.calls == 1
+    assert timing.median_ms == pytest.approx(np.median(spans[1:]) * 1e3)
+    assert timing.iqr_ms == pytest.approx(np.subtract(*np.percentile(spans[1:], [75, 25])) * 1e3)
+
+
+def test_short_calls_are_batched_until_two_milliseconds() -> None:
+    counter = itertools.count()
+
+    def call() -> mx.array:
+        next(counter)
+        return mx.ones(2)
+
+    timing = time_calls(call, evaluations=20, warmup=3, clock=clock_of([0.0005] + 20 * [0.002]))
+    assert timing.calls == 4
+    assert timing.median_ms == pytest.approx(0.5)
+    assert next(counter) == 3 + 1 + 20 * 4
+
+
+def test_time_grows_with_the_work_that_lazy_arrays_stand_for() -> None:
+    a = mx.random.normal((384, 384))
+    mx.eval(a)
+
+    def product(count: int) -> Callable[[], mx.array]:
+        def call() -> mx.array:
+            x = a
+            for _ in range(count):
+                x = (x @ a) * 0.05
+            return x
+
+        return call
+
+    one, many = (time_calls(product(n), evaluations=8).median_ms for n in (2, 20))
+    assert many > 4 * one
+
+
+def test_call_without_arrays_is_refused() -> None:
+    with pytest.raises(ValueError, match="returned None"):
+        time_calls(lambda: None)
+
+
+def test_device_is_held_alone_while_timing(own_lock: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from ado_nas.measure import lock
+lock.folder = lambda: Path(sys.argv[1])
+with lock.shared():
+    pass
+"""
+    seen: list[int | None] = []
+    others: list[subprocess.Popen[bytes]] = []
+
+    def call() -> mx.array:
+        if not others:
+            others.append(subprocess.Popen([sys.executable, "-c", code, str(own_lock)]))
+        seen.append(others[0].poll())
+        time.sleep(0.05)
+        return mx.ones(2)
+
+    time_calls(call, evaluations=20)
+    assert others[0].wait(20) == 0
+    assert set(seen) == {None}

@@ -1,0 +1,166 @@
+"""The network against finite differences, and its plan against the network as built."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_unflatten
+
+from ado_nas.models.attention import Attention
+from ado_nas.models.blocks import (
+    ACTIVATION,
+    Downsample,
+    Resnet,
+    Upsample,
+    depth_to_space,
+    space_to_depth,
+)
+from ado_nas.models.embeddings import TimeEmbedding
+from ado_nas.models.norms import GroupNorm
+from ado_nas.models.plan import layers
+from ado_nas.models.unet import UNet, build_unet, named_parameters
+from ado_nas.specs import UNetSpec
+
+SPECS = [
+    UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)),
+    UNetSpec(resolution=16, patch=2, num_classes=10),
+    UNetSpec(
+        resolution=16,
+        patch=4,
+        widths=(16, 24),
+        groups=8,
+        head_dim=8,
+        middle=False,
+        in_channels=3,
+    ),
+    UNetSpec(
+        resolution=16,
+        widths=(8, 16, 32),
+        blocks=(1, 2, 1),
+        attention=("none", "full", "full"),
+        head_dim=8,
+        activation="gelu",
+    ),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_plan_names_every_parameter_of_the_built_network(spec: UNetSpec) -> None:
+    built = {name: tuple(value.shape) for name, value in named_parameters(build_unet(spec))}
+    planned: dict[str, tuple[int, ...]] = {}
+    for layer in layers(spec):
+        out, fan = layer.out.width, layer.fan_in
+        shapes = {
+            "norm": {"weight": (out,), "bias": (out,)},
+            "embedding": {"weight": (fan, out)},
+            "linear": {"weight": (out, fan), "bias": (out,)},
+            "conv": {"weight": (out, layer.kernel, layer.kernel, fan), "bias": (out,)},
+        }[layer.kind]
+        planned.update({f"{layer.name}.{part}": shape for part, shape in shapes.items()})
+    assert planned == built
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_output_has_the_shape_of_the_input(spec: UNetSpec) -> None:
+    model = build_unet(spec)
+    x = mx.random.normal((3, spec.resolution, spec.resolution, spec.in_channels))
+    labels = mx.array([0, 1, 10]) if spec.num_classes else None
+    out = model(x, mx.array([0.1, 0.2, 0.3]), labels)
+    assert out.shape == x.shape
+    assert float(mx.abs(out).max()) == 0  # the last convolution starts at zero
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    model = randomized(UNet(SPECS[1]), 3)
+    x = mx.random.normal((2, 16, 16, 1), key=mx.random.key(1))
+
+    def loss(model: UNet) -> mx.array:
+        return mx.square(model(x, mx.array([0.1, 0.5]), mx.array([1, 10]))).mean()
+
+    _, grads = nn.value_and_grad(model, loss)(model)
+    silent = [name for name, g in tree_flatten(grads) if float(mx.abs(g).max()) == 0]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("block", "call"),
+    [
+        (Resnet(8, 12, 16, 4, ACTIVATION["silu"]), lambda m, x: m(x, x[:, 0, 0, :1] @ ONES)),
+        (Resnet(8, 8, 16, 4, ACTIVATION["gelu"]), lambda m, x: m(x, x[:, 0, 0, :1] @ ONES)),
+        (Attention(8, 4, 4), lambda m, x: m(x)),
+        (Downsample(8), lambda m, x: m(x)),
+        (Upsample(8), lambda m, x: m(x)),
+        (GroupNorm(4, 8), lambda m, x: m(x)),
+        (TimeEmbedding(8, ACTIVATION["silu"]), lambda m, x: m(x[:, 0, 0, 0])),
+    ],
+    ids=["resnet", "resnet_same", "attention", "down", "up", "norm", "time"],
+)
+def test_block_gradient_agrees_with_finite_differences(block: nn.Module, call: object) -> None:
+    model = randomized(block, 0)
+    x = mx.random.normal((2, 4, 4, 8), key=mx.random.key(5))
+    weight = mx.random.normal(call(model, x).shape, key=mx.random.key(6))  # type: ignore[operator]
+
+    def loss(x: mx.array) -> mx.array:
+        return (call(model, x) * weight).sum()  # type: ignore[operator]
+
+    direction = mx.random.normal(x.shape, key=mx.random.key(7))
+    slope = float((mx.grad(loss)(x) * direction).sum())
+    h = 1e-3 if x.size == 2 * 4 * 4 * 8 and block.__class__.__name__ == "TimeEmbedding" else 1e-2
+    measured = float((loss(x + h * direction) - loss(x - h * direction)) / (2 * h))
+    assert slope == pytest.approx(measured, rel=2e-2, abs=2e-2)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "relu", "hardswish"])
+def test_activation_agrees_with_mlx(name: str) -> None:
+    x = mx.linspace(-6, 6, 1001)
+    reference = {"silu": nn.silu, "gelu": nn.gelu, "relu": nn.relu, "hardswish": nn.hardswish}
+    np.testing.assert_allclose(ACTIVATION[name](x), reference[name](x), atol=2e-6)
+
+
+def test_downsample_is_a_convolution_of_stride_two() -> None:
+    block = randomized(Downsample(8), 1)
+    x = mx.random.normal((2, 8, 8, 8))
+    padded = mx.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    expected = mx.conv2d(padded, block.conv.weight, stride=2) + block.conv.bias
+    np.testing.assert_allclose(block(x), expected, atol=1e-5)
+
+
+def test_upsample_is_a_convolution_of_repeated_pixels() -> None:
+    block = randomized(Upsample(8), 1)
+    x = mx.random.normal((2, 4, 4, 8))
+    repeated = mx.repeat(mx.repeat(x, 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(block(x), block.conv(repeated), atol=1e-5)
+
+
+def test_group_norm_agrees_with_float64() -> None:
+    layer = randomized(GroupNorm(4, 16), 2)
+    x = np.random.default_rng(0).normal(3, 2, (5, 6, 6, 16))
+    groups = x.reshape(5, 36, 4, 4)
+    mean = groups.mean(axis=(1, 3), keepdims=True)
+    std = np.sqrt(groups.var(axis=(1, 3), keepdims=True) + 1e-5)
+    normal = ((groups - mean) / std).reshape(x.shape)
+    expected = normal * np.array(layer.weight) + np.array(layer.bias)
+    np.testing.assert_allclose(layer(mx.array(x.astype(np.float32))), expected, atol=1e-4)
+
+
+def test_space_to_depth_is_undone() -> None:
+    x = mx.random.normal((2, 8, 8, 3))
+    folded = space_to_depth(x, 4)
+    assert folded.shape == (2, 2, 2, 48)
+    assert mx.array_equal(depth_to_space(folded, 4), x)
+
+
+def randomized(model: nn.Module, seed: int) -> nn.Module:
+    """Weights away from their zero starts, so that no path is switched off."""
+    key = mx.random.key(seed)
+    named = []
+    for name, value in tree_flatten(model.parameters()):
+        key, used = mx.random.split(key)
+        named.append((name, value + 0.3 * mx.random.normal(value.shape, key=used)))
+    model.update(tree_unflatten(named))
+    return model
+
+
+ONES = mx.ones((1, 16))

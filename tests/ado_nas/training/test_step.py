@@ -1,0 +1,106 @@
+"""The step over streams against the plain one, and the flat vector."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+
+from ado_nas.errors import Diverged
+from ado_nas.models.unet import build_unet, named_parameters
+from ado_nas.specs import UNetSpec
+from ado_nas.training.flat import FlatParameters
+from ado_nas.training.step import Stepper, gradients, schedule, split
+
+SPEC = UNetSpec(resolution=8, widths=(8, 16), head_dim=8)
+
+
+def loss(model: nn.Module, x: mx.array, target: mx.array) -> mx.array:
+    return mx.square(model(x, mx.array([0.1])) - target).mean()
+
+
+def batch(seed: int = 0, size: int = 8) -> tuple[mx.array, mx.array]:
+    key = mx.random.split(mx.random.key(seed))
+    shape = (size, 8, 8, 1)
+    return mx.random.normal(shape, key=key[0]), mx.random.normal(shape, key=key[1])
+
+
+def test_flat_vector_is_undone() -> None:
+    model = build_unet(SPEC)
+    flat = FlatParameters(model)
+    vector = flat.vector(model)
+    assert vector.shape == (flat.size,)
+    before = {name: np.array(value) for name, value in named_parameters(model)}
+    flat.load(model, vector * 2)
+    for name, value in named_parameters(model):
+        np.testing.assert_array_equal(value, before[name] * 2)
+
+
+def test_split_gradients_agree_with_the_whole_batch() -> None:
+    model = build_unet(SPEC)
+    arrays = batch()
+    value, grads = gradients(loss, model, split(arrays))
+    expected, reference = nn.value_and_grad(model, loss)(model, *arrays)
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    flat = FlatParameters(model)
+    from mlx.utils import tree_flatten
+
+    np.testing.assert_allclose(
+        flat.join(grads), flat.join(dict(tree_flatten(reference))), atol=1e-5
+    )
+
+
+def test_step_agrees_with_adam_of_mlx() -> None:
+    model, other = build_unet(SPEC), build_unet(SPEC)
+    stepper = Stepper(model, loss, lambda _: mx.array(1e-3), ema_decay=0.0, clip=1e9)
+    adam = optim.Adam(1e-3, betas=[0.9, 0.99], bias_correction=True)
+    for i in range(3):
+        stepper(*batch(i))
+        _, grads = nn.value_and_grad(other, loss)(other, *batch(i))
+        adam.update(other, grads)
+    flat = FlatParameters(other)
+    np.testing.assert_allclose(flat.vector(model), flat.vector(other), atol=2e-5)
+
+
+def test_long_gradient_is_clipped() -> None:
+    model = build_unet(SPEC)
+    start = FlatParameters(model).vector(model)
+    stepper = Stepper(model, loss, lambda _: mx.array(1.0), ema_decay=0.0, clip=1e-12)
+    stepper.optimizer = optim.SGD(1.0)
+    stepper(*batch())
+    assert float(mx.abs(stepper.vector - start).max()) < 1e-6
+
+
+def test_average_follows_the_weights() -> None:
+    model = build_unet(SPEC)
+    stepper = Stepper(model, loss, lambda _: mx.array(1e-2), ema_decay=0.5)
+    expected = np.array(stepper.vector)
+    for i in range(4):
+        stepper(*batch(i))
+        decay = min(0.5, (i + 1) / (i + 10))
+        expected = decay * expected + (1 - decay) * np.array(stepper.vector)
+    np.testing.assert_allclose(stepper.average, expected, atol=1e-6)
+
+
+def test_restored_stepper_goes_on_exactly() -> None:
+    straight = Stepper(build_unet(SPEC), loss, schedule(1e-2, 2, 6), 0.9)
+    for i in range(6):
+        straight(*batch(i))
+    first = Stepper(build_unet(SPEC), loss, schedule(1e-2, 2, 6), 0.9)
+    for i in range(3):
+        first(*batch(i))
+    second = Stepper(build_unet(SPEC, 9), loss, schedule(1e-2, 2, 6), 0.9)
+    second.restore(first.state(), 3)
+    for i in range(3, 6):
+        second(*batch(i))
+    np.testing.assert_array_equal(straight.vector, second.vector)
+    np.testing.assert_array_equal(straight.average, second.average)
+
+
+def test_loss_that_is_not_finite_is_said() -> None:
+    stepper = Stepper(build_unet(SPEC), loss, lambda _: mx.array(1e-3), 0.9)
+    x, target = batch()
+    with pytest.raises(Diverged, match="iteration 1"):
+        stepper(x, target * float("nan"))

@@ -1,0 +1,29 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# Before any test module imports MLX: the runtime must come first.
+import ado_nas  # noqa: F401
+from ado_nas.measure import lock
+
+# An installed copy of `cli` must not stand in for this one; `benchmarks` is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the person who runs the tests must not reach them."""
+    for name in ("ADO_WORKSPACE", "ADO_RUNTIME", "ADO_CORES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A device lock that no other process of this machine holds."""
+    monkeypatch.setattr(lock, "folder", lambda: tmp_path / "lock")
+    return tmp_path / "lock"

@@ -1,0 +1,193 @@
+"""A real evaluation, tiny: one teacher, one student, scored twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ado_nas.errors import ModelError, NegativeVerdict
+from ado_nas.measure.latency import Timing
+from ado_nas.modelfolder import WEIGHTS, load_model
+from ado_nas.specs import (
+    Candidate,
+    DataSpec,
+    DistillationSpec,
+    QualitySpec,
+    SamplerSpec,
+    TaskSpec,
+    TeacherSpec,
+    TrajectorySpec,
+    UNetSpec,
+)
+from objectives import evaluation, reference, speed
+from objectives.scores import Limits, Outcome
+
+UNET = UNetSpec(
+    resolution=8,
+    widths=(16, 32),
+    attention=("none", "none"),
+    middle=False,
+    activation="relu",
+    num_classes=10,
+)
+TASK = TaskSpec(
+    data=DataSpec("digits", 8),
+    teacher=TeacherSpec(unet=UNET, iterations=40, batch=32, warmup=5),
+    trajectories=TrajectorySpec(count=64, levels=8),
+    quality=QualitySpec(samples=64, feature_iterations=40),
+    reference=SamplerSpec(nfe=8),
+    training_free_nfe=(2, 4),
+    training_free=(("dpmpp_2m", "karras"), ("ddim", "dp")),
+)
+STUDENT = Candidate(
+    unet=dataclasses.replace(UNET, widths=(8, 16)),
+    distillation=DistillationSpec(steps=2, iterations=20, batch=32),
+    sampler=SamplerSpec("ddim", "dp", 2),
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    workspace = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "WORST_TEACHER", 1e9)  # forty iterations teach little
+        return workspace, evaluation.prepare(TASK, workspace)
+
+
+def evaluate(
+    workspace: Path, folder: Path, candidate: Candidate = STUDENT, **kwargs: Any
+) -> Outcome:
+    evaluator = evaluation.open_evaluator(TASK, workspace)
+    given = {"seed": 3, "limits": Limits(min_retention=0.0), "report": lambda *_: False}
+    return evaluator(candidate, folder=folder, **{**given, **kwargs})
+
+
+def test_prepared_facts_are_plain_and_complete(prepared: tuple[Path, dict[str, Any]]) -> None:
+    _, facts = prepared
+    assert json.loads(json.dumps(facts)) == facts
+    assert {"gap", "floor", "gaussian_gap", "latency_ms", "size_mb", "solver", "nfe"} <= set(
+        facts["reference"]
+    )
+    assert Path(facts["reference"]["samples"]).is_file()
+    assert [(r["solver"], r["nfe"]) for r in facts["training_free"]] == [
+        ("dpmpp_2m", 2),
+        ("ddim", 2),
+        ("dpmpp_2m", 4),
+        ("ddim", 4),
+    ]
+
+
+def test_one_candidate_with_one_seed_scores_the_same_twice(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Timing(median_ms=16.0, iqr_ms=0.0, evaluations=20, calls=1)
+    monkeypatch.setattr(speed, "time_calls", lambda *_, **__: clock)
+    first = evaluate(prepared[0], tmp_path / "a")
+    second = evaluate(prepared[0], tmp_path / "b")
+    assert first.state == "complete" and first.values == second.values
+    assert first.values["latency_ms"] == 1.0
+    told = ("gap", "sliced", "kernel", "coverage", "loss", "inherited_fraction", "retention")
+    for name in told:
+        assert first.attributes[name] == second.attributes[name]
+    for name in (WEIGHTS, "samples.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    other = evaluate(prepared[0], tmp_path / "c", seed=4)
+    assert other.values["gap"] != first.values["gap"]
+
+
+def test_scores_follow_from_the_reference(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    outcome = evaluate(workspace, tmp_path)
+    base, found = facts["reference"], outcome.attributes
+    kept = (base["gap"] + found["floor"]) / (found["gap"] + found["floor"])
+    assert found["retention"] == pytest.approx(kept)
+    assert found["retention_low"] <= kept <= found["retention_high"]
+    assert found["speedup"] == pytest.approx(base["latency_ms"] / found["latency_ms"])
+    assert found["compression"] == pytest.approx(base["params"] / found["params"])
+    assert found["inherited_fraction"] == 1.0
+    model = load_model(tmp_path)
+    assert model.unet.spec == STUDENT.unet and len(model.levels) == 3
+
+
+@pytest.mark.parametrize("limit", ["max_size_mb", "max_latency_ms", "max_memory_mb"])
+def test_candidate_over_a_limit_is_not_trained(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path, limit: str
+) -> None:
+    reports: list[int] = []
+    limits = Limits(**{limit: 1e-6})
+
+    def report(rung: int, scores: dict[str, float]) -> bool:
+        reports.append(rung)
+        return False
+
+    outcome = evaluate(prepared[0], tmp_path, limits=limits, report=report)
+    assert outcome.state == "infeasible" and outcome.reason and reports == []
+    assert outcome.constraints[limit.split("_")[1]] > 0
+    assert "training_s" not in outcome.attributes and not (tmp_path / WEIGHTS).exists()
+
+
+def test_low_retention_is_a_violation_of_a_complete_trial(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    outcome = evaluate(prepared[0], tmp_path, limits=Limits(min_retention=1e6))
+    assert outcome.state == "complete" and outcome.constraints["retention"] > 0
+
+
+def test_stopped_and_diverged_trainings_are_pruned_with_a_reason(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    stopped = evaluate(prepared[0], tmp_path, report=lambda rung, _: rung >= 10)
+    assert stopped.state == "pruned" and "10 of 20" in stopped.reason
+    distillation = dataclasses.replace(STUDENT.distillation, learning_rate=1e30)
+    diverged = evaluate(
+        prepared[0], tmp_path, dataclasses.replace(STUDENT, distillation=distillation)
+    )
+    assert diverged.state == "pruned" and diverged.constraints["training"] > 0
+    assert diverged.reason
+
+
+def test_front_is_measured_again_on_other_noise_and_images(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, _ = prepared
+    outcome = evaluate(workspace, tmp_path)
+    (row,) = evaluation.remeasure(TASK, workspace, [tmp_path])
+    assert row["gap"] != outcome.values["gap"] and row["reference_gap"] > 0
+    low, high = row["retention_low"], row["retention_high"]
+    assert low <= row["retention"] <= high
+    assert row["repeated"] == (high >= outcome.attributes["retention_low"])
+
+
+def test_poor_teacher_is_refused(prepared: tuple[Path, dict[str, Any]]) -> None:
+    workspace, _ = prepared
+    with pytest.raises(NegativeVerdict, match="not worth imitating"):
+        evaluation.prepare(TASK, workspace)
+
+
+def test_teacher_of_other_images_is_refused(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    task = dataclasses.replace(
+        TASK, teacher_folder=facts["reference"]["teacher"], data=DataSpec("digits", 16)
+    )
+    with pytest.raises(ModelError, match=r"\(8, 8, 1\).*\(16, 16, 1\)"):
+        evaluation.prepare(task, workspace)
+
+
+def test_generated_images_are_finite(prepared: tuple[Path, dict[str, Any]]) -> None:
+    from ado_nas.diffusion.sampling import generate
+    from objectives.bench import open_bench
+
+    bench = open_bench(TASK, prepared[0])
+    images = generate(
+        bench.teacher.unet, "ddim", bench.bank.levels, bench.start(1), bench.labels()
+    )
+    assert images.shape == (64, 8, 8, 1) and np.isfinite(images).all()

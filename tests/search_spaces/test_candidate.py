@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ado_nas.errors import SpecError
+from ado_nas.specs import DistillationSpec, UNetSpec
+from search_spaces.candidate import build, combinations, count, draw, params_of
+from search_spaces.chooser import RandomChooser
+from search_spaces.space import Space
+
+BASE = UNetSpec(resolution=16, num_classes=10)
+LEARN = DistillationSpec()
+WIDE = Space(
+    widths=("8-16", "12-20", "16-32-64", "24"),
+    blocks=("1", "1-2", "2-1-1"),
+    attention=("none", "low", "all"),
+    patch=(4, 1, 2),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([8, 16, 24, 32]))
+def test_draw_is_valid_and_has_a_way_back(seed: int, resolution: int) -> None:
+    base = UNetSpec(resolution=resolution, in_channels=3, num_classes=4)
+    drawn = draw(WIDE, RandomChooser(seed), base, LEARN)
+    assert build(WIDE, params_of(drawn, WIDE), base, LEARN) == drawn
+    assert (drawn.unet.resolution, drawn.unet.in_channels, drawn.unet.num_classes) == (
+        resolution, 3, 4,
+    )  # fmt: skip
+    assert drawn.distillation.steps == drawn.sampler.nfe
+
+
+def params(**changes: object) -> dict[str, object]:
+    chosen: dict[str, object] = {
+        "widths": "16-32-64",
+        "blocks": "1",
+        "attention": "none",
+        "activation": "relu",
+        "patch": 1,
+        "steps": 2,
+        "schedule": "dp",
+    }
+    return {**chosen, **changes}
+
+
+def hash_of(space: Space = WIDE, **changes: object) -> str:
+    return build(space, params(**changes), BASE, LEARN).hash  # type: ignore[arg-type]
+
+
+def test_equal_networks_hash_equal_when_their_choices_differ() -> None:
+    # One level attends at its coarsest, which is all; a short block pattern repeats its last.
+    assert hash_of(widths="24", attention="low") == hash_of(widths="24", attention="all")
+    assert hash_of(widths="24", blocks="1") == hash_of(widths="24", blocks="1-2")
+    assert hash_of(steps=1, schedule="dp") == hash_of(steps=1, schedule="karras")
+
+
+def test_head_dim_does_not_tell_networks_apart_when_nothing_attends() -> None:
+    small = Space(**{**vars(WIDE), "head_dim": 8})
+    assert hash_of(attention="none") == hash_of(small, attention="none")
+    assert hash_of(attention="low") != hash_of(small, attention="low")
+
+
+def test_head_dim_divides_every_attended_width() -> None:
+    unet = build(WIDE, params(widths="12-20", attention="all"), BASE, LEARN).unet  # type: ignore[arg-type]
+    assert unet.head_dim == 4
+
+
+def test_patch_is_the_largest_that_fits_when_the_drawn_one_does_not() -> None:
+    base = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",))
+    chosen = params(widths="16-32-64", patch=4)
+    assert build(WIDE, chosen, base, LEARN).unet.patch == 2  # type: ignore[arg-type]
+
+
+def test_draw_names_a_resolution_when_nothing_fits() -> None:
+    space = Space(widths=("8-16-32",), blocks=("1",), patch=(2,))
+    base = UNetSpec(resolution=12, widths=(8,), blocks=(1,), attention=("none",))
+    with pytest.raises(SpecError, match=r"resolution 12 .* use a multiple of 8"):
+        draw(space, RandomChooser(0), base, LEARN)
+
+
+def test_count_agrees_with_brute_force() -> None:
+    every = list(combinations(WIDE))
+    assert len(every) == 4 * 3 * 3 * 2 * 3 * 4 * 2
+    distinct = {build(WIDE, p, BASE, LEARN).hash for p in every}
+    assert count(WIDE, BASE, LEARN) == (len(distinct), True)
+    assert len(distinct) < len(every)
+
+
+def test_params_of_says_so_when_the_space_lacks_the_network() -> None:
+    drawn = build(WIDE, params(), BASE, LEARN)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="no widths"):
+        params_of(drawn, Space())

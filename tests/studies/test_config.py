@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ado_nas.errors import AdoNasError
+from studies.config import SearchConfig, presets, resolve
+
+
+def test_presets_all_resolve() -> None:
+    assert {"digits", "shapes16", "smoke"} <= set(presets())
+    for name in presets():
+        config = resolve(name)
+        assert (config.preset, config.study) == (name, name)
+        assert len(config.space.dimensions) <= 12
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "smoke"\ntrials = 5\nseed = 7\n[limits]\nmax_size_mb = 1\n')
+    config = resolve(None, file, {"trials": 9, "max_latency_ms": 2.5, "workers": None})
+    assert (config.preset, config.trials, config.seed) == ("smoke", 9, 7)
+    assert (config.limits.max_latency_ms, config.limits.max_size_mb) == (2.5, 1.0)
+    assert config.workers == resolve("smoke").workers
+
+
+def test_resolution_sets_data_and_teacher() -> None:
+    config = resolve("digits", flags={"resolution": 32, "task.data.seed": 3})
+    assert config.task.data.resolution == config.task.teacher.unet.resolution == 32
+    assert config.task.data.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"trials": 0}, "trials 0: give at least 1"),
+        ({"workers": 0}, "workers 0"),
+        ({"timeout": -1.0}, "timeout_s -1"),
+        ({"min_retention": -0.1}, "min_retention -0.1"),
+        ({"sampler": "tpee"}, "did you mean 'tpe'"),
+        ({"study": "../away"}, "study '../away'"),
+        ({"trialz": 3}, "did you mean 'trials'"),
+        ({"data": "digitz"}, "digitz"),
+        ({"resolution": 7}, "resolution"),
+        ({"task.data.resolution": 8}, "data has resolution 8 but the teacher 16"),
+        ({"trials": "many"}, "trials is 'many'"),
+    ],
+)
+def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(
+    flags: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(AdoNasError) as caught:
+        resolve("digits", flags=flags)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("trials = [", "is not TOML"), ("trial = 3", "mine.toml: SearchConfig has no field 'trial'")],
+)
+def test_resolve_names_the_file_when_it_cannot_be_used(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(AdoNasError, match=said):
+        resolve("digits", file)
+
+
+def test_resolve_names_the_nearest_preset_or_the_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(AdoNasError, match="did you mean 'digits'"):
+        resolve("digit")
+    with pytest.raises(AdoNasError, match=r"absent\.toml cannot be read"):
+        resolve("digits", tmp_path / "absent.toml")
+
+
+def test_config_can_name_every_field_as_a_dotted_flag() -> None:
+    config = resolve("digits", flags={"space.steps": [1, 2], "distillation.iterations": 9})
+    assert isinstance(config, SearchConfig)
+    assert (config.space.steps, config.distillation.iterations) == ((1, 2), 9)

@@ -1,0 +1,154 @@
+"""Whole searches with spawned processes and the fake evaluator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ado_nas.errors import ConfigError, NegativeVerdict, StudyError, WorkspaceError
+from ado_nas.progress import silent
+from studies.config import SearchConfig
+from studies.record import StudyRecord
+from studies.search import plan, search
+
+Make = Callable[..., SearchConfig]
+Faults = Callable[..., None]
+TINY = {
+    "widths": ["8-16", "16-32"], "blocks": ["1-1"], "attention": ["none"],
+    "activation": ["relu"], "patch": [1], "steps": [1, 2], "schedule": ["dp"],
+}  # fmt: skip
+
+
+def evaluated(workspace: Path) -> Counter[str]:
+    lines = (workspace / "evaluated.log").read_text().splitlines()
+    return Counter(line.split()[0] for line in lines)
+
+
+def test_search_goes_all_the_way_and_a_second_call_adds_nothing(
+    make_config: Make, tmp_path: Path
+) -> None:
+    shown: list[tuple[object, ...]] = []
+    reported: list[StudyRecord] = []
+    config = make_config(trials=7, workers=2)
+    record = search(config, tmp_path, lambda *a: shown.append(a), reported.append)
+    assert record.trained == record.states["complete"] == 7
+    assert set(evaluated(tmp_path).values()) == {1}
+    assert set(record.remeasured) == set(record.front)
+    assert record.best in record.front
+    assert reported[0].trials == record.trials
+    assert {"teacher", "trajectories", "search", "remeasure", "report"} <= set(record.seconds)
+    assert ("trials", 7, 7) in [a[:3] for a in shown]
+    assert (tmp_path / "studies" / "fake" / "config.toml").exists()
+
+    again = search(config, tmp_path, silent)
+    assert (again.trials, again.front, again.best) == (record.trials, record.front, record.best)
+    assert sum(evaluated(tmp_path).values()) == 7
+
+    more = search(make_config(trials=9), tmp_path, silent)
+    assert more.trained == 9
+    assert set(more.remeasured) >= set(more.front)
+
+
+def test_parent_of_a_search_imports_no_mlx(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        "    from studies.search import plan, search\n"
+        "    from studies.config import SearchConfig\n"
+        "    config = SearchConfig(study='a', evaluator='fake_evaluation', trials=1, track=False)\n"
+        "    search(config, Path(sys.argv[1]), lambda *a: None)\n"
+        "    print([m for m in sys.modules if m.partition('.')[0] == 'mlx'])\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    command = [sys.executable, "-W", "error", tmp_path / "parent.py", tmp_path / "w", *sys.path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_search_survives_workers_that_crash(
+    make_config: Make, tmp_path: Path, faults: Faults
+) -> None:
+    faults(crash={"steps": 1, "widths": "8-16"})
+    record = search(make_config(trials=3, space=TINY), tmp_path, silent)
+    assert record.trained == 3
+    crashed = [t for t in record.trials if t.state == "failed"]
+    assert len(crashed) == 2  # tried again once, then given up
+    assert crashed[1].attributes["retry_of"] == crashed[0].number
+    assert "exit code -9, 2 times" in crashed[1].reason
+    assert set(evaluated(tmp_path).values()) == {1, 2}
+
+
+def test_search_stops_with_the_traceback_when_everything_fails(
+    make_config: Make, tmp_path: Path, faults: Faults
+) -> None:
+    faults(fail={})
+    with pytest.raises(RuntimeError, match=r"(?s)3 trials in a row failed.*ZeroDivisionError"):
+        search(make_config(), tmp_path, silent)
+
+
+def test_search_stops_when_the_evaluator_does_not_open(
+    make_config: Make, tmp_path: Path, faults: Faults
+) -> None:
+    faults(closed=True)
+    with pytest.raises(RuntimeError, match=r"(?s)broke.*does not open"):
+        search(make_config(), tmp_path, silent)
+
+
+def test_search_says_no_with_the_closest_when_nothing_fits(
+    make_config: Make, tmp_path: Path
+) -> None:
+    config = make_config(patience=6, limits={"max_size_mb": 0.001}, space=TINY)
+    with pytest.raises(NegativeVerdict) as caught:
+        search(config, tmp_path, silent)
+    assert "widths=8-16" in str(caught.value) and "misses size by" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_search_refuses_when_the_settings_or_the_device_changed(
+    make_config: Make, tmp_path: Path, faults: Faults
+) -> None:
+    search(make_config(trials=1), tmp_path, silent)
+    with pytest.raises(StudyError, match=r"seed was 0 and is now 1.*--study fake-2"):
+        search(make_config(trials=1, seed=1), tmp_path, silent)
+    faults(device="another")
+    with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
+        search(make_config(trials=2), tmp_path, silent)
+
+
+def test_search_refuses_before_any_work_when_told_nonsense(
+    make_config: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        search(make_config(), tmp_path / "file", silent)
+    with pytest.raises(ConfigError, match="trials 0"):
+        search(make_config(trials=0), tmp_path / "w", silent)
+    with pytest.raises(StudyError, match="does not answer"):
+        search(make_config(storage="sqlite:////no/such/x.db"), tmp_path / "w", silent)
+
+
+def test_search_ends_early_but_in_order_when_stopped(make_config: Make, tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "trials":
+            shown.append(done)
+
+    config = make_config(trials=400)
+    record = search(config, tmp_path, progress, stop=lambda: max(shown, default=0) >= 3)
+    assert 3 <= record.trained < 400
+    assert record.states["failed"] == 0
+
+
+def test_plan_says_what_a_search_would_do(make_config: Make, tmp_path: Path) -> None:
+    planned = plan(make_config(space=TINY))
+    assert planned["candidates"] == 4 and planned["exact"]
+    assert [d["name"] for d in planned["dimensions"]] == ["widths", "steps"]
+    assert planned["config"]["trials"] == 6
+    assert list(tmp_path.iterdir()) == []

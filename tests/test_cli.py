@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cli
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.errors import NegativeVerdict
+from ado_nas.modelfolder import save_model
+from ado_nas.models.unet import build_unet
+from ado_nas.specs import SamplerSpec, UNetSpec
+from reports import terminal
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """The command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["cli.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    spec = UNetSpec(8, 1, 1, (4, 8), attention=("none", "none"), time_width=16, num_classes=3)
+    levels = karras_levels(2, 0.02, 40.0)
+    sampler = SamplerSpec("ddim", "karras", 2)
+    save_model(tmp_path / "model", build_unet(spec, 1), sampler, levels, {"kind": "test"})
+    return tmp_path / "model"
+
+
+def test_help_answers_at_once() -> None:
+    best = 9.0
+    for _ in range(5):
+        begin = time.perf_counter()
+        assert run("--help").returncode == 0
+        best = min(best, time.perf_counter() - begin)
+    assert best < 0.4 + 0.1 * os.getloadavg()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("search --preset dogits --workspace {w}", "did you mean 'digits'"),
+        ("search --trials 0 --workspace {w}", "trials 0"),
+        ("search --workers 0 --workspace {w}", "workers 0"),
+        ("search --sampler tpo --workspace {w}", "did you mean 'tpe'"),
+        ("search --resolution 13 --workspace {w}", "resolution 13"),
+        ("search --data {w}/none --workspace {w}", "none"),
+        ("search --data {empty} --workspace {w}", "empty"),
+        ("search --config {toml} --workspace {w}", "trails"),
+        ("search --config {w}/none.toml --workspace {w}", "cannot be read"),
+        ("search --teacher {w} --workspace {w}/ws", "no model folder"),
+        ("search --teacher nobody:3 --workspace {w}", "no model at"),
+        ("search --storage nonsense --workspace {w}", "no URL"),
+        ("search --storage sqlite:////none/x.db --workspace {w}", "does not answer"),
+        ("search --workspace {file}", "cannot be written"),
+        ("search --trials many", "--trials"),
+        ("search --nonsense", "--nonsense"),
+        ("show --workspace {w}/none", "no workspace"),
+        ("show nobody --workspace {w}", "no study 'nobody'"),
+        ("show --trial 3 --workspace {w}", "needs a study"),
+        ("report nobody --workspace {w}", "no study 'nobody'"),
+        ("dashboard --workspace {w}/none", "no workspace"),
+        ("sample nobody:3 --workspace {w}", "no model at"),
+        ("sample {w} --workspace {w}", "no model folder"),
+        ("benchmark", "which benchmark"),
+        ("benchmark runtme --workspace {w}", "did you mean 'runtime'"),
+        ("benchmark runtime --row 9 --workspace {w}", "row 9"),
+        ("data build {empty} --workspace {w}", "empty"),
+        ("data verify {w}", "no manifest"),
+        ("serch", "serch"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("w", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "toml").write_text("trails = 3\n")
+    places = {name: str(tmp_path / name) for name in ("w", "empty", "file", "toml")}
+    code, out, err = call(monkeypatch, capsys, *words.format(**places).split())
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+\n", err), err
+    assert said in err
+    assert not list(places["w"] and Path(places["w"]).glob("studies.db"))
+
+
+def test_negative_verdict_is_exit_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def examine() -> dict[str, Any]:
+        raise NegativeVerdict("the gate\nfailed")
+
+    monkeypatch.setattr("ado_nas.doctor.examine", examine)
+    assert call(monkeypatch, capsys, "doctor") == (1, "", "error: the gate failed\n")
+
+
+def test_interruption_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def examine() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ado_nas.doctor.examine", examine)
+    code, _, err = call(monkeypatch, capsys, "doctor")
+    assert code == 130
+    assert "same command goes on" in err
+
+
+def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def examine() -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ado_nas.doctor.examine", examine)
+    monkeypatch.setattr(sys, "argv", ["cli.py", "doctor"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_doctor_reports_device_runtime_and_recommendations() -> None:
+    done = run("doctor", "--json", ADO_RUNTIME="stock")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert {"device", "runtime", "memory", "extras", "recommendations"} <= found.keys()
+    assert found["runtime"]["mode"] == "stock"
+    assert any("ADO_RUNTIME" in line for line in found["recommendations"])
+
+
+def test_dry_run_plans_without_touching_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", "--dry-run", "--trials", "7", "--workspace", str(tmp_path / "w")]
+    code, out, _ = call(monkeypatch, capsys, *words, "--json")
+    found = json.loads(out)
+    assert (code, found["trials"], found["config"]["study"]) == (0, 7, "digits")
+    assert call(monkeypatch, capsys, *words)[1].startswith("study 'digits' on digits\n7 trials")
+    assert not (tmp_path / "w").exists()
+
+
+def test_workspace_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ADO_WORKSPACE", str(tmp_path / "there"))
+    code, _, err = call(monkeypatch, capsys, "show")
+    assert code == 2
+    assert str(tmp_path / "there") in err
+
+
+def test_datasets_are_built_listed_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--workspace", str(tmp_path), "--json")
+    words = ("data", "build", "shapes", "--resolution", "8", "--count", "60")
+    code, out, _ = call(monkeypatch, capsys, *words, *where)
+    built = json.loads(out)
+    assert code == 0
+    listed = json.loads(call(monkeypatch, capsys, "data", "list", *where)[1])
+    assert {"digits", "shapes"} <= {d["name"] for d in listed["datasets"]}
+    assert [d["digest"] for d in listed["built"]] == [built["digest"]]
+    checked = call(monkeypatch, capsys, "data", "verify", built["manifest"], "--json")[1]
+    assert json.loads(checked)["digest"] == built["digest"]
+    arrays = next(Path(built["manifest"]).parent.glob("*.safetensors"))
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1
+    arrays.write_bytes(bytes(content))
+    assert call(monkeypatch, capsys, "data", "verify", built["manifest"])[0] == 1
+
+
+def test_sample_repeats_when_the_seed_does(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def drawn(out: str, *words: str) -> list[np.ndarray]:
+        place = ("--out", str(tmp_path / out), "--json")
+        code, text, _ = call(monkeypatch, capsys, "sample", str(model), *words, *place)
+        assert code == 0
+        return [np.array(Image.open(path)) for path in json.loads(text)["paths"]]
+
+    first, again, other = (
+        drawn(f"{n}.png", "--count", "12", "--seed", seed)
+        for n, seed in enumerate(("1", "1", "2"))
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    singles = drawn("folder", "--count", "3", "--seed", "1")
+    assert [image.shape for image in singles] == [(8, 8)] * 3
+    np.testing.assert_array_equal(singles[0], first[0][:8, :8])
+
+
+def test_sample_refuses_an_unknown_class(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("sample", str(model), "--label", "3", "--out", str(tmp_path / "x.png"))
+    code, _, err = call(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "0 to 2" in err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_json_holds_no_value_that_json_has_no_word_for(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._json({"a": float("nan"), "b": [float("inf"), 1.5], "c": Path("x"), 3: None})
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"a": None, "b": [None, 1.5], "c": "x", "3": None}
+
+
+def test_progress_is_lines_on_stderr_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(clock)))
+    with terminal.progress() as progress:
+        for i in range(0, 11):
+            progress("teacher", i, 10, f"loss {i}")
+        progress("teacher", 10, 10)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "teacher: 0/10, loss 0",
+        "teacher: 3/10, loss 3, 28 s left",
+        "teacher: 6/10, loss 6, 16 s left",
+        "teacher: 9/10, loss 9, 4 s left",
+        "teacher: 10/10, loss 10",
+    ]
+
+
+def test_progress_shows_the_time_left_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.progress() as progress:
+        progress("teacher", 1, 4, "loss 2")
+        progress("teacher", 4, 4, "loss 1")
+    assert "teacher" in screen.getvalue()
+    assert "4/4" in screen.getvalue()
+    assert "0:00:00" in screen.getvalue()

@@ -1,0 +1,79 @@
+"""What README and help texts promise is what the command line takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+LINE = re.compile(r"(?:uv run )?(?:python cli\.py|ado-nas)((?: [^\n`|#]*)?)")
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every command by its words."""
+    group = group or typer.main.get_command(cli.app)
+    found: dict[tuple[str, ...], Any] = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= commands(command, (*path, name))
+        else:
+            found[(*path, name)] = command
+    return found
+
+
+def lines_of(text: str) -> list[list[str]]:
+    """The words after ``cli.py`` of each command line in a text."""
+    joined = text.replace("\\\n", " ")
+    found = [shlex.split(match[1]) for match in LINE.finditer(joined)]
+    return [words for words in found if words]
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line as Typer would, without running it."""
+    known = commands()
+    if words == ["--help"]:
+        return
+    path = next((p for p in known if tuple(words[: len(p)]) == p), None)
+    assert path is not None, f"no such command: {' '.join(words)}"
+    rest = words[len(path) :]
+    if rest != ["--help"]:
+        known[path].make_context(" ".join(path), rest, resilient_parsing=False)
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_command_has_help_and_an_example_that_parses(path: tuple[str, ...]) -> None:
+    text = commands()[path].help
+    assert "Example: python cli.py " + " ".join(path) in text
+    (words,) = lines_of(text)
+    parse(words)
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
+    for parameter in commands()[path].params:
+        assert getattr(parameter, "help", "x"), f"{parameter.name} has no help"
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_command_appears_in_the_readme(path: tuple[str, ...]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"\b" + r"[ `|]+".join(map(re.escape, path)) + r"\b", readme)
+
+
+def test_command_lines_of_the_readme_parse() -> None:
+    lines = lines_of((ROOT / "README.md").read_text())
+    assert lines
+    for words in lines:
+        parse(words)
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert [t for t in targets if not (ROOT / t).exists()] == []
