@@ -24,45 +24,6 @@ class Limits:
     min_retention: float = 0.5
 
 
-CONSTRAINTS = ("latency", "size", "memory", "retention")
-"""The names that every trial's constraints have, whether it came so far or not."""
-
-
-def violations(
-    limits: Limits,
-    *,
-    latency_ms: float | None = None,
-    size_mb: float | None = None,
-    peak_memory_mb: float | None = None,
-    retention: float | None = None,
-) -> dict[str, float]:
-    """By what share a candidate misses each limit; at most 0 where it is met.
-
-    Args:
-        limits: what is allowed.
-        latency_ms: per image; None is not measured yet, here and below, and counts as met.
-        size_mb: of the weights.
-        peak_memory_mb: of sampling.
-        retention: share of the reference's quality that is kept.
-
-    Returns:
-        One value for each of `CONSTRAINTS`: 0.5 is half over the limit, or half short of it.
-    """
-
-    def over(value: float | None, limit: float | None) -> float:
-        return value / limit - 1 if value is not None and limit else 0.0
-
-    short = 0.0
-    if retention is not None and limits.min_retention:
-        short = 1 - retention / limits.min_retention
-    return {
-        "latency": over(latency_ms, limits.max_latency_ms),
-        "size": over(size_mb, limits.max_size_mb),
-        "memory": over(peak_memory_mb, limits.max_memory_mb),
-        "retention": short,
-    }
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The end of one evaluation.
@@ -70,7 +31,7 @@ class Outcome:
     `state` is ``complete`` (trained and scored), ``pruned`` (trained in part, or diverged, or out of
     memory: `reason` says which) or ``infeasible`` (over a limit before any training).
     `values` are gap, latency_ms and size_mb in natural units, for ``complete`` only.
-    `constraints` are `violations`, at most 0 where the limit is met; names missing here count as met.
+    `constraints` are those of `objectives.constraints`; names missing here count as met.
     `attributes` are flat JSON scalars: every further figure that was measured.
     """
 

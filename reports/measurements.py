@@ -100,6 +100,23 @@ def retention(record: StudyRecord, gap: float) -> float | None:
     return (own + floor) / (gap + floor)
 
 
+def retention_interval(record: StudyRecord, source: Mapping[str, Any]) -> Interval | None:
+    """The interval of a retention: given, or what the interval of the gap comes to.
+
+    Args:
+        record: the study with the reference's gap and the floor.
+        source: figures of a trial or of a training-free point.
+
+    Returns:
+        Low and high, or None where neither interval is known.
+    """
+    given, gaps = bounds(source, "retention"), bounds(source, "gap")
+    if given or gaps is None:
+        return given
+    low, high = retention(record, gaps[1]), retention(record, gaps[0])
+    return None if low is None or high is None else (low, high)
+
+
 def real(source: Mapping[str, Any], name: str) -> float | None:
     """A finite number by name, or None."""
     value = source.get(name)
@@ -136,7 +153,7 @@ def _measurements(
         gap=gap,
         gap_interval=bounds(source, "gap"),
         retention=kept,
-        retention_interval=bounds(source, "retention") or _kept_interval(record, source),
+        retention_interval=retention_interval(record, source),
         latency_ms=latency,
         size_mb=size,
         compression=_first_or_none(
@@ -148,14 +165,6 @@ def _measurements(
         remeasured=bool(again),
         repeated=repeated if isinstance(repeated, bool) else None,
     )
-
-
-def _kept_interval(record: StudyRecord, source: Mapping[str, Any]) -> Interval | None:
-    gaps = bounds(source, "gap")
-    if gaps is None:
-        return None
-    low, high = retention(record, gaps[1]), retention(record, gaps[0])
-    return None if low is None or high is None else (low, high)
 
 
 def _timings(record: StudyRecord, source: Mapping[str, Any], latency: float) -> Interval | None:

@@ -8,7 +8,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports import hover, wording
-from reports.measurements import Measurements, bounds, cost, final, front, real, searched
+from reports.measurements import (
+    Measurements,
+    cost,
+    final,
+    front,
+    real,
+    retention_interval,
+    searched,
+)
 from reports.palette import LIGHT, SYMBOLS
 from studies.record import StudyRecord
 
@@ -65,9 +73,9 @@ def staircase(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
         The pairs that raise the quality as the cost grows, by cost.
     """
     best: list[tuple[float, float]] = []
-    for cost, quality in sorted(points, key=lambda p: (p[0], -p[1])):
+    for spent, quality in sorted(points, key=lambda p: (p[0], -p[1])):
         if not best or quality > best[-1][1]:
-            best.append((cost, quality))
+            best.append((spent, quality))
     return best
 
 
@@ -92,7 +100,9 @@ def _training_free(record: StudyRecord, axis: str) -> go.Scatter:
     return go.Scatter(
         x=[p[axis] for p in rows],
         y=[p["retention"] for p in rows],
-        error_y=_error([(p["retention"], bounds(p, "retention")) for p in rows], "training_free"),
+        error_y=_error(
+            [(p["retention"], retention_interval(record, p)) for p in rows], "training_free"
+        ),
         hovertext=[hover.teacher(p, "Teacher, no training") for p in rows],
         **_style("training_free"),
     )

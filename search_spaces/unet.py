@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ def draw_unet(space: Space, chooser: Chooser, base: UNetSpec) -> UNetSpec:
         attention=_placed(placement, len(widths)),
         head_dim=_head_dim(space, placement, widths),
         activation=activation,
+        groups=math.gcd(base.groups, *widths),
         time_width=space.time_width or max(32, 4 * widths[0]),
     )
 

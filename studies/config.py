@@ -23,6 +23,7 @@ PRESETS = Path(__file__).parent / "presets"
 FLAGS: dict[str, tuple[str, ...]] = {
     "data": ("task.data.name",),
     "resolution": ("task.data.resolution", "task.teacher.unet.resolution"),
+    "teacher": ("task.teacher_folder",),
     "timeout": ("timeout_s",),
     "max_latency_ms": ("limits.max_latency_ms",),
     "max_size_mb": ("limits.max_size_mb",),

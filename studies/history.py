@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
@@ -17,7 +18,7 @@ from studies.ledger import state
 from studies.pareto import front, hypervolume
 from studies.record import StudyRecord, TrialRecord
 from studies.selection import pick
-from studies.storage import Store, open_store, study_names
+from studies.storage import open_store, study_names
 
 _OWN = ("state", "reason", "folder", "spec_hash", "worker", *VALUES)
 
@@ -28,13 +29,10 @@ def read_study(storage: str, name: str, workspace: Path) -> StudyRecord:
     if name not in names:
         hint = nearest(name, names) if names else "there is none yet; start with: search"
         raise StudyError(f"no study {name!r} in this storage; {hint}")
-    return study_record(load_study(open_store(storage), name), workspace)
-
-
-def load_study(store: Store, name: str) -> optuna.Study:
-    """An Optuna study for reading, without the default sampler's start-up."""
-    sampler = optuna.samplers.RandomSampler()
-    return optuna.load_study(study_name=name, storage=store.storage, sampler=sampler)
+    with contextlib.closing(open_store(storage)) as store:
+        sampler = optuna.samplers.RandomSampler()
+        study = optuna.load_study(study_name=name, storage=store.storage, sampler=sampler)
+        return study_record(study, workspace)
 
 
 def study_record(study: optuna.Study, workspace: Path) -> StudyRecord:

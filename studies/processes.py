@@ -35,12 +35,14 @@ class Channel:
 
     def send(self, *event: Any) -> None:
         """Send an event up."""
-        self._line.send(event)
+        with _parent_or_exit():
+            self._line.send(event)
 
     def order(self) -> str:
         """The last order: empty, ``finish`` (claim nothing more) or ``stop`` (drop the trial)."""
-        while self._line.poll():
-            self._order = self._line.recv()
+        with _parent_or_exit():
+            while self._line.poll():
+                self._order = self._line.recv()
         return self._order
 
     def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
@@ -174,11 +176,18 @@ def _enter(line: connection.Connection, target: Callable[..., Any], args: tuple[
         channel.send("result", target(channel, *args))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(1)
     except Exception as error:
         channel.send("error", type(error).__name__, str(error), traceback.format_exc())
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _parent_or_exit() -> Iterator[None]:
+    """A line that breaks means a parent that died: no error of whatever runs here."""
+    try:
+        yield
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def _die_with_parent() -> None:

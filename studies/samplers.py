@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search_spaces.space import Space
 
 SAMPLERS = ("tpe", "nsga2", "random", "qmc")
-REDRAWS = 8  # of the sampler's own, before chance looks for something new
-RANDOM_REDRAWS = 64
+DRAWS = 3  # of the sampler's own, before something new is looked for near the last one
+RANDOM_DRAWS = 64
 ENUMERABLE = 4096  # in spaces up to this size, something new is found if there is any
 
 Known = Callable[[FrozenTrial], set[str]]
@@ -63,7 +63,7 @@ class DistinctSampler(BaseSampler):
         space: the dimensions.
         known: the hashes of the candidates that the study has, but for the given trial's.
         hash_of: the hash of the candidate that these choices make.
-        seed: of the uniform draws that follow when the base insists.
+        seed: of the random draws that follow when the base insists.
     """
 
     def __init__(
@@ -116,25 +116,30 @@ class DistinctSampler(BaseSampler):
         """Pass the call on."""
         self._base.after_trial(study, trial, state, values)
 
-    def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        known = self._base.infer_relative_search_space(study, trial)
-        joint = self._base.sample_relative(study, trial, known)
+    def _draw(
+        self, study: Study, trial: FrozenTrial, joint: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        drawn = self._base.sample_relative(study, trial, joint)
         return {
-            name: joint[name]
-            if name in joint
+            name: drawn[name]
+            if name in drawn
             else self._base.sample_independent(study, trial, name, distribution)
             for name, distribution in self._space.items()
         }
 
     def _proposals(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        for _ in range(REDRAWS):
-            yield self._draw(study, trial)
+        """What the base draws, then its neighbors by one choice, then anything."""
+        joint = self._base.infer_relative_search_space(study, trial)
+        for _ in range(DRAWS):
+            last = self._draw(study, trial, joint)
+            yield last
+        near = [{**last, n: c} for n, d in self._space.items() for c in d.choices if c != last[n]]
+        yield from self._random.sample(near, len(near))
         choices = [d.choices for d in self._space.values()]
         if math.prod(map(len, choices)) <= ENUMERABLE:
             every = list(itertools.product(*choices))
             self._random.shuffle(every)
         else:
-            picked = (tuple(map(self._random.choice, choices)) for _ in range(RANDOM_REDRAWS))
-            every = list(picked)
+            every = [tuple(map(self._random.choice, choices)) for _ in range(RANDOM_DRAWS)]
         for values in every:
             yield dict(zip(self._space, values, strict=True))

@@ -18,8 +18,9 @@ from ado_nas.specs import to_dict
 from search_spaces.candidate import count
 from search_spaces.space import anchors
 from studies.config import SearchConfig, check
+from studies.evaluation import run_preparation, run_remeasurement
 from studies.folders import open_workspace, study_folder
-from studies.history import study_record
+from studies.history import study_record, trial_record
 from studies.ledger import standing
 from studies.processes import call
 from studies.record import StudyRecord, TrialRecord
@@ -27,7 +28,6 @@ from studies.requeue import requeue_stale
 from studies.session import Session, bind, open_session
 from studies.supervisor import supervise
 from studies.tracking import Mirror, mirror
-from studies.worker import run_preparation, run_remeasurement
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +87,11 @@ def search(
     """
     check(config)
     workspace = open_workspace(workspace)
-    session = open_session(config, workspace)
-    _keep_config(session)
-    requeue_stale(session)
     with contextlib.ExitStack() as stack:
+        session = open_session(config, workspace)
+        stack.callback(session.store.close)
+        _keep_config(session)
+        requeue_stale(session)
         tracker = Tracker(session, stack)
         if not _done(session):
             _prepare(session, progress, tracker.open)
@@ -128,9 +129,8 @@ class Tracker:
     def catch_up(self) -> None:
         """Write the trials that have ended."""
         if self._mirror is not None:
-            record = study_record(self._session.study, self._session.workspace)
             with self._guarded():
-                self._mirror.log(record.trials)
+                self._mirror.log(fresh_trials(self._session, self._mirror))
 
     def finish(self, record: StudyRecord) -> None:
         """Write what is missing and the summary."""
@@ -146,6 +146,12 @@ class Tracker:
             yield
         except Exception as error:
             _log.warning("MLflow was not written (%s); the study itself is whole", error)
+
+
+def fresh_trials(session: Session, opened: Mirror) -> list[TrialRecord]:
+    """The trials that the mirror has not; cheap, however long the study is."""
+    trials = (t for t in session.trials() if t.state.is_finished() and opened.lacks(t.number))
+    return [trial_record(t, session.workspace) for t in trials]
 
 
 def _done(session: Session) -> bool:

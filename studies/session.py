@@ -82,14 +82,18 @@ def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Sess
         StudyError: the storage does not answer, or the study was made with other settings.
     """
     store = open_store(storage_url(config.storage, workspace))
-    with store.lock(config.study):
-        study = optuna.create_study(
-            storage=store.storage,
-            study_name=config.study,
-            directions=[MINIMIZE] * len(METRICS),
-            load_if_exists=True,
-        )
-        _identify(store, study, config)
+    try:
+        with store.lock(config.study):
+            study = optuna.create_study(
+                storage=store.storage,
+                study_name=config.study,
+                directions=[MINIMIZE] * len(METRICS),
+                load_if_exists=True,
+            )
+            _identify(store, study, config)
+    except BaseException:
+        store.close()
+        raise
     session = Session(config, workspace, store, study)
     study.sampler = _sampler(session, worker)
     return session

@@ -10,7 +10,8 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.scores import CONSTRAINTS, Outcome
+from objectives.constraints import NAMES
+from objectives.scores import Outcome
 from studies.axes import VALUES, axes
 from studies.claims import Claim
 from studies.folders import artifact_folder, trial_folder
@@ -103,9 +104,9 @@ def sound(outcome: Outcome) -> Outcome:
     """
     if outcome.state not in ("complete", "pruned", "infeasible"):
         raise ValueError(f"outcome {outcome.state!r}: complete, pruned or infeasible is wanted")
-    if strange := set(outcome.constraints) - set(CONSTRAINTS):
-        raise ValueError(f"constraints {sorted(strange)}: known are {CONSTRAINTS}")
-    constraints = {n: float(outcome.constraints.get(n, 0.0)) for n in CONSTRAINTS}
+    if strange := set(outcome.constraints) - set(NAMES):
+        raise ValueError(f"constraints {sorted(strange)}: known are {NAMES}")
+    constraints = {n: float(outcome.constraints.get(n, 0.0)) for n in NAMES}
     state, reason, values = outcome.state, outcome.reason, dict(outcome.values)
     if state == "complete":
         bad = [n for n in VALUES if not math.isfinite(values[n])]
@@ -119,7 +120,7 @@ def sound(outcome: Outcome) -> Outcome:
         constraints = {n: v if math.isfinite(v) else 1.0 for n, v in constraints.items()}
         if max(constraints.values()) <= 0 and state == "pruned":
             # Without a violation a sampler would take what could not be scored for merely dull.
-            constraints["retention"] = 1.0
+            constraints["training"] = 1.0
     return Outcome(state, values, constraints, outcome.attributes, reason)
 
 

@@ -48,6 +48,12 @@ class Store:
         with self.storage.engine.connect() as connection, _server_lock(connection, study):
             yield
 
+    def close(self) -> None:
+        """Let go of this thread's connections."""
+        if isinstance(self.storage, RDBStorage):
+            self.storage.remove_session()
+            self.storage.engine.dispose()
+
     def write_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
         """Write the user attributes that a running trial does not have yet, at once if possible.
 
@@ -129,7 +135,8 @@ def study_names(url: str) -> list[str]:
     for scheme in (_SQLITE, _JOURNAL):
         if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
             return []
-    return sorted(optuna.get_all_study_names(storage=open_store(url).storage))
+    with contextlib.closing(open_store(url)) as store:
+        return sorted(optuna.get_all_study_names(storage=store.storage))
 
 
 def _open_database(url: str) -> Store:

@@ -15,6 +15,7 @@ from studies.worker import Ended, run_worker
 
 FAILURES = 3  # trials in a row that a bug may break before the search stops
 DEATHS = 6  # of workers in a row, without a trial that ends
+STALE_SECONDS = 5.0  # between looks for trials whose worker, of whatever search, has died
 
 
 @dataclass
@@ -128,6 +129,7 @@ def supervise(
     crew = Crew(session, progress)
     limit = session.config.timeout_s
     until = time.monotonic() + limit if limit else float("inf")
+    look = time.monotonic() + STALE_SECONDS
     now = standing(session.trials())
     progress("trials", now.trained, session.config.trials)
     try:
@@ -138,6 +140,10 @@ def supervise(
             if crew.news:
                 crew.news = False
                 after()
+            if time.monotonic() > look:
+                # One of a killed search may have died only now; its trial would be waited for.
+                requeue_stale(session)
+                look = time.monotonic() + STALE_SECONDS
             if stop() or time.monotonic() > until:
                 crew.order("finish")
     except KeyboardInterrupt:

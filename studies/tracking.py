@@ -115,11 +115,15 @@ class Mirror:
         """
         written = 0
         for trial in trials:
-            if trial.state != "running" and self._runs.get(trial.number) != "":
+            if trial.state != "running" and self.lacks(trial.number):
                 with lock.shared():  # nobody is timed meanwhile
                     self._write(trial)
                 written += 1
         return written
+
+    def lacks(self, number: int) -> bool:
+        """Whether the trial of that number is not there, or not whole."""
+        return self._runs.get(number) != ""
 
     @_quiet()
     def summarize(self, record: StudyRecord) -> None:

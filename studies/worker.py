@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from ado_nas.errors import Diverged
-from ado_nas.specs import TaskSpec
-from objectives.scores import EvaluationModule, Evaluator, Outcome
+from objectives.scores import Evaluator, Outcome
 from studies.claims import Claim, claim
 from studies.config import SearchConfig
+from studies.evaluation import evaluation_module
 from studies.folders import trial_folder
 from studies.liveness import alive
 from studies.processes import Channel
@@ -38,11 +37,6 @@ class Ended:
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     trace: str = ""
-
-
-def evaluation_module(name: str) -> EvaluationModule:
-    """The module that prepares and scores, by its dotted path."""
-    return cast(EvaluationModule, importlib.import_module(name))
 
 
 def work(
@@ -87,22 +81,9 @@ def run_worker(channel: Channel, config: SearchConfig, workspace: Path, index: i
         session = open_session(config, workspace, index)
         module = evaluation_module(config.evaluator)
         evaluator = module.open_evaluator(session.task, workspace)
-        for ended in work(session, evaluator, name, channel.order):
-            channel.send("trial", ended)
-
-
-def run_preparation(
-    channel: Channel, evaluator: str, task: TaskSpec, workspace: Path
-) -> dict[str, object]:
-    """Be the process that builds teacher, trajectories and judge; returns the study's facts."""
-    return evaluation_module(evaluator).prepare(task, workspace, channel.progress)
-
-
-def run_remeasurement(
-    channel: Channel, evaluator: str, task: TaskSpec, workspace: Path, folders: list[Path]
-) -> list[dict[str, object]]:
-    """Be the process that scores the front again; returns one entry a folder."""
-    return evaluation_module(evaluator).remeasure(task, workspace, folders, channel.progress)
+        with contextlib.closing(session.store):
+            for ended in work(session, evaluator, name, channel.order):
+                channel.send("trial", ended)
 
 
 def _end(

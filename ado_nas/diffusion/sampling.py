@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -64,13 +67,12 @@ def steps(
         guidance: weight of classifier-free guidance; 1 is off.
 
     Yields:
-        (B, H, W, C) evaluated states, at levels[0], levels[1], ... 0.
+        (B, H, W, C) states at levels[0], levels[1], ... 0, still being computed: the graph of the
+        next step is built meanwhile.
     """
-    streams = batch_streams()
-    if len(streams) < 2 or x.shape[0] < _SMALLEST_SHARE * len(streams):
-        streams = streams[:1]
+    streams = _streams(x.shape[0])
     edges = [x.shape[0] * i // len(streams) for i in range(len(streams) + 1)]
-    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    spans = list(pairwise(edges))
     start = x * float(levels[0])
     mx.eval(start)
     yield start
@@ -83,8 +85,7 @@ def steps(
         for run, stream in zip(runs, streams, strict=True):
             with mx.stream(stream):
                 states.append(next(run)[0])
-        with blas_threads(1 if len(streams) > 1 else cores()):
-            mx.eval(states)
+        mx.async_eval(states)
         yield states[0] if len(states) == 1 else mx.concatenate(states)
 
 
@@ -97,10 +98,23 @@ def sample_batch(
     guidance: float = 1.0,
 ) -> mx.array:
     """The last state of `steps`: (B, H, W, C), evaluated."""
-    for state in steps(unet, solver, levels, x, labels, guidance):
-        last = state
-    mx.eval(last)
+    with sampling_threads(x.shape[0]):
+        for state in steps(unet, solver, levels, x, labels, guidance):
+            last = state
+        mx.eval(last)
     return last
+
+
+@contextlib.contextmanager
+def sampling_threads(rows: int) -> Iterator[None]:
+    """Give the BLAS the threads that sampling a batch of `rows` images leaves to it."""
+    with blas_threads(1 if len(_streams(rows)) > 1 else cores()):
+        yield
+
+
+def _streams(rows: int) -> list[Any]:
+    streams = batch_streams()
+    return streams if rows >= _SMALLEST_SHARE * len(streams) else streams[:1]
 
 
 def generate(

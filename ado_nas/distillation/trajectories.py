@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.diffusion.levels import Levels, karras_levels
-from ado_nas.diffusion.sampling import balanced_labels, noise, steps
+from ado_nas.diffusion.sampling import balanced_labels, noise, sampling_threads, steps
 from ado_nas.diffusion.schedules import jump_costs, named_levels
 from ado_nas.errors import Diverged
 from ado_nas.files import building, read_json, replacing, sha256, write_json
@@ -150,7 +150,7 @@ def _draw(
         for a in range(0, spec.count, _BATCH):
             rows = slice(a, min(a + _BATCH, spec.count))
             chosen = None if labels is None else mx.array(labels[rows])
-            with lock.shared():
+            with lock.shared(), sampling_threads(rows.stop - rows.start):
                 run = steps(
                     teacher.unet, spec.solver, levels, mx.array(start[rows]), chosen, spec.guidance
                 )

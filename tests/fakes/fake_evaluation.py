@@ -17,7 +17,8 @@ from typing import Any
 from ado_nas.errors import Diverged
 from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, TaskSpec
-from objectives.scores import Limits, Outcome, Report, violations
+from objectives.constraints import violations
+from objectives.scores import Limits, Outcome, Report
 
 REFERENCE = {"gap": 10.0, "floor": 1.0, "latency_ms": 400.0, "size_mb": 2.4, "nfe": 50}
 NANOSECONDS = 1e-6  # the injected clock: milliseconds that one unit of cost takes
@@ -29,7 +30,7 @@ def cost(candidate: Candidate) -> float:
     per_level = zip(unet.widths, unet.blocks, strict=True)
     slow = 1.3 if unet.activation == "hardswish" else 1.0
     work = sum(w * w * b * 256 / 4**i for i, (w, b) in enumerate(per_level))
-    return slow * work * candidate.sampler.nfe * 4 / unet.patch**2
+    return float(slow * work * candidate.sampler.nfe * 4 / unet.patch**2)
 
 
 def scores(candidate: Candidate) -> dict[str, float]:
@@ -70,7 +71,7 @@ class FakeEvaluator:
         with (self._workspace / "evaluated.log").open("a") as log:
             log.write(f"{candidate.hash} {folder.name}\n")
         found = scores(candidate)
-        missed = violations(limits, latency_ms=found["latency_ms"], size_mb=found["size_mb"])
+        missed = violations(limits, found)
         if max(missed.values()) > 0:
             return Outcome("infeasible", constraints=missed, reason="over a static limit")
         _wait(faults.get("seconds", 0.0), report)
@@ -79,7 +80,7 @@ class FakeEvaluator:
         (folder / "spec.json").write_text(json.dumps(asdict(candidate)))
         (folder / "samples.png").write_bytes(b"not really a picture")
         kept = (REFERENCE["gap"] + 1) / (found["gap"] + 1)
-        missed = violations(limits, latency_ms=found["latency_ms"], retention=kept)
+        missed = violations(limits, {**found, "retention": kept})
         if _applies(candidate, faults.get("nan")):
             found["gap"] = float("nan")
         further = {"retention": kept, "speedup": 400 / found["latency_ms"], "seed": seed}

@@ -25,7 +25,7 @@ def refuse(channel: Channel) -> None:
 
 def broken(channel: Channel) -> None:
     """A bug."""
-    {}["missing"]
+    os.environ["NO_SUCH_VARIABLE"]
 
 
 def die(channel: Channel) -> None:

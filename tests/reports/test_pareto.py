@@ -65,6 +65,14 @@ def test_front_stands_at_the_second_measurement_with_its_interval(make_study: Ma
         assert [y - down, y + up] == pytest.approx(again["retention_interval"])
 
 
+def test_training_free_points_have_the_interval_of_their_gap(make_study: MakeStudy) -> None:
+    record = make_study()
+    trace = next(t for t in pareto(record, "size_mb").data if t.meta["role"] == "training_free")
+    assert set(trace.x) == {2.61}
+    for point, y, up in zip(record.training_free, trace.y, trace.error_y.array, strict=True):
+        assert y + up == pytest.approx((9.9 + 2) / (point["gap_interval"][0] + 2))
+
+
 def test_figure_names_units_on_both_axes(make_study: MakeStudy) -> None:
     layout = pareto(make_study(), "latency_ms").layout
     assert "ms per image" in layout.xaxis.title.text

@@ -67,6 +67,11 @@ def test_head_dim_divides_every_attended_width() -> None:
     assert unet.head_dim == 4
 
 
+def test_groups_divide_every_width_when_the_teachers_do_not() -> None:
+    base = UNetSpec(groups=8, widths=(32, 64))
+    assert build(WIDE, params(widths="12-20"), base, LEARN).unet.groups == 4  # type: ignore[arg-type]
+
+
 def test_patch_is_the_largest_that_fits_when_the_drawn_one_does_not() -> None:
     base = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",))
     chosen = params(widths="16-32-64", patch=4)

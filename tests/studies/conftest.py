@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import pytest
 
 from ado_nas.progress import silent
 from ado_nas.specs import from_dict
+from objectives.scores import Limits
 from studies.config import SearchConfig
+from studies.evaluation import evaluation_module
 from studies.session import Session, bind, open_session
-from studies.worker import Ended, evaluation_module, work
+from studies.worker import Ended, work
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -29,7 +31,12 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def make_config() -> Callable[..., SearchConfig]:
     def make(**fields: Any) -> SearchConfig:
         base = SearchConfig(
-            study="fake", preset="fake", evaluator="fake_evaluation", trials=6, track=False
+            study="fake",
+            preset="fake",
+            evaluator="fake_evaluation",
+            trials=6,
+            track=False,
+            limits=Limits(min_retention=0.0),
         )
         return from_dict(SearchConfig, fields, base)
 
@@ -39,17 +46,22 @@ def make_config() -> Callable[..., SearchConfig]:
 @pytest.fixture
 def make_session(
     make_config: Callable[..., SearchConfig], tmp_path: Path
-) -> Callable[..., Session]:
+) -> Iterator[Callable[..., Session]]:
     """An open and prepared study, in this process."""
+
+    opened: list[Session] = []
 
     def make(**fields: Any) -> Session:
         config = make_config(**fields)
         session = open_session(config, tmp_path)
         module = evaluation_module("fake_evaluation")
         bind(session, module.prepare(config.task, tmp_path, silent))
+        opened.append(session)
         return session
 
-    return make
+    yield make
+    for session in opened:
+        session.store.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,13 @@ def test_claims_never_exceed_the_total_when_many_claim_at_once(
 
     def take(index: int) -> None:
         own = open_session(session.config, tmp_path, index)
-        for _ in range(3):
-            got = claim(own, f"host/{index}")
-            if isinstance(got, Claim):
-                claimed.append(got)
-            else:
-                assert got == "wait"
+        with contextlib.closing(own.store):
+            for _ in range(3):
+                got = claim(own, f"host/{index}")
+                if isinstance(got, Claim):
+                    claimed.append(got)
+                else:
+                    assert got == "wait"
 
     threads = [threading.Thread(target=take, args=(i,)) for i in range(4)]
     for thread in threads:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ FAKES = Path(__file__).parents[1] / "fakes"
 def test_call_gives_back_the_result_the_progress_and_a_clean_stdout(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    import fake_targets
+    fake_targets = importlib.import_module("fake_targets")
 
     shown: list[tuple[object, ...]] = []
     assert call(fake_targets.add, 2, 3, progress=lambda *a: shown.append(a)) == 5
@@ -28,7 +29,7 @@ def test_call_gives_back_the_result_the_progress_and_a_clean_stdout(
 
 
 def test_call_raises_what_the_child_raised() -> None:
-    import fake_targets
+    fake_targets = importlib.import_module("fake_targets")
 
     with pytest.raises(NegativeVerdict, match="the teacher is no good"):
         call(fake_targets.refuse, progress=silent)
@@ -48,7 +49,13 @@ def test_child_ends_by_itself_when_its_parent_is_killed(tmp_path: Path) -> None:
     )
     (tmp_path / "parent.py").write_text(script)
     mark = tmp_path / "pid"
-    command = [sys.executable, tmp_path / "parent.py", mark, str(FAKES), *sys.path]
+    command: list[str | Path] = [
+        sys.executable,
+        tmp_path / "parent.py",
+        mark,
+        str(FAKES),
+        *sys.path,
+    ]
     parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     child = _read(mark)
     parent.send_signal(signal.SIGKILL)

@@ -57,16 +57,26 @@ def test_search_goes_all_the_way_and_a_second_call_adds_nothing(
 def test_parent_of_a_search_imports_no_mlx(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from dataclasses import replace\n"
         "from pathlib import Path\n"
+        "from objectives.scores import Limits\n"
         "if __name__ == '__main__':\n"
         "    from studies.search import plan, search\n"
         "    from studies.config import SearchConfig\n"
-        "    config = SearchConfig(study='a', evaluator='fake_evaluation', trials=1, track=False)\n"
+        "    config = SearchConfig(study='a', evaluator='fake_evaluation', track=False)\n"
+        "    config = replace(config, trials=1, limits=Limits(min_retention=0.0))\n"
         "    search(config, Path(sys.argv[1]), lambda *a: None)\n"
         "    print([m for m in sys.modules if m.partition('.')[0] == 'mlx'])\n"
     )
     (tmp_path / "parent.py").write_text(script)
-    command = [sys.executable, "-W", "error", tmp_path / "parent.py", tmp_path / "w", *sys.path]
+    command: list[str | Path] = [
+        sys.executable,
+        "-W",
+        "error",
+        tmp_path / "parent.py",
+        tmp_path / "w",
+        *sys.path,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
@@ -88,7 +98,7 @@ def test_search_stops_with_the_traceback_when_everything_fails(
     make_config: Make, tmp_path: Path, faults: Faults
 ) -> None:
     faults(fail={})
-    with pytest.raises(RuntimeError, match=r"(?s)3 trials in a row failed.*ZeroDivisionError"):
+    with pytest.raises(RuntimeError, match=r"(?s)[34] trials in a row failed.*ZeroDivisionError"):
         search(make_config(), tmp_path, silent)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from objectives.scores import CONSTRAINTS, Limits, Outcome, violations
+from objectives.constraints import NAMES
+from objectives.scores import Outcome
 from studies.settlement import sound
 
 GOOD = {"gap": 1.0, "latency_ms": 2.0, "size_mb": 0.5}
@@ -14,7 +15,7 @@ GOOD = {"gap": 1.0, "latency_ms": 2.0, "size_mb": 0.5}
 def test_sound_leaves_a_good_outcome_and_fills_the_constraints() -> None:
     outcome = sound(Outcome("complete", GOOD, {"size": -0.5}))
     assert (outcome.state, outcome.values) == ("complete", GOOD)
-    assert set(outcome.constraints) == set(CONSTRAINTS)
+    assert set(outcome.constraints) == set(NAMES)
     assert outcome.constraints["size"] == -0.5
 
 
@@ -45,10 +46,3 @@ def test_sound_prunes_what_is_not_finite_and_marks_it_violated(changes: dict[str
 def test_sound_raises_when_the_evaluator_breaks_its_contract(outcome: Outcome) -> None:
     with pytest.raises(ValueError):
         sound(outcome)
-
-
-def test_violations_are_shares_of_the_limits() -> None:
-    limits = Limits(max_latency_ms=10, max_size_mb=2, min_retention=0.5)
-    found = violations(limits, latency_ms=15, size_mb=1, peak_memory_mb=99, retention=0.25)
-    assert found == {"latency": 0.5, "size": -0.5, "memory": 0.0, "retention": 0.5}
-    assert violations(limits) == dict.fromkeys(CONSTRAINTS, 0.0)

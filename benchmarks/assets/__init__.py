@@ -1,0 +1,1 @@
+"""Teachers that are trained once, properly, and committed: what claims are made against."""

@@ -1,0 +1,33 @@
+"""The evaluation module by its name, and the processes that prepare with it and measure again.
+
+Optuna is not imported here: these processes do without, and start sooner.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import cast
+
+from ado_nas.specs import TaskSpec
+from objectives.scores import EvaluationModule
+from studies.processes import Channel
+
+
+def evaluation_module(name: str) -> EvaluationModule:
+    """The module that prepares and scores, by its dotted path."""
+    return cast(EvaluationModule, importlib.import_module(name))
+
+
+def run_preparation(
+    channel: Channel, evaluator: str, task: TaskSpec, workspace: Path
+) -> dict[str, object]:
+    """Be the process that builds teacher, trajectories and judge; returns the study's facts."""
+    return evaluation_module(evaluator).prepare(task, workspace, channel.progress)
+
+
+def run_remeasurement(
+    channel: Channel, evaluator: str, task: TaskSpec, workspace: Path, folders: list[Path]
+) -> list[dict[str, object]]:
+    """Be the process that scores the front again; returns one entry a folder."""
+    return evaluation_module(evaluator).remeasure(task, workspace, folders, channel.progress)

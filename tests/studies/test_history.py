@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ado_nas.errors import StudyError
+from studies.claims import claim
+from studies.record import load
+from studies.session import Session
+
+
+def test_load_names_the_nearest_when_the_study_is_unknown(
+    make_session: Callable[..., Session],
+) -> None:
+    url = make_session().store.url
+    with pytest.raises(StudyError, match=r"no study 'fakke'.*did you mean 'fake'"):
+        load(url, "fakke")
+
+
+def test_load_says_how_to_start_when_there_is_no_study(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there is none yet"):
+        load(f"sqlite:///{tmp_path}/none.db", "digits")
+
+
+def test_record_shows_what_runs_and_hides_what_waits(
+    make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    session = make_session()
+    claim(session, "host/a")
+    session.study.enqueue_trial({"steps": 4})
+    record = load(session.store.url, "fake", tmp_path)
+    assert [t.state for t in record.trials] == ["running"]
+    assert record.trials[0].params and record.trials[0].seconds == 0.0
+    assert (record.front, record.best, record.hypervolume) == ((), None, 0.0)
+    assert record.reference["nfe"] == 50
