@@ -110,9 +110,9 @@ class DistillationSpec:
     """How a student learns from cached teacher trajectories."""
 
     steps: int = 2
-    iterations: int = 400
-    batch: int = 64
-    learning_rate: float = 2e-3
+    iterations: int = 350
+    batch: int = 32
+    learning_rate: float = 1e-2
     ema_decay: float = 0.99
 
     def __post_init__(self) -> None:

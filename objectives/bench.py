@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,17 +92,44 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     features = cached_features(dataset, task.quality, cache / "features", progress)
     judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
     lap("features")
+    task = fitted(task, dataset)
     teacher = load_model(_teacher_folder(task, dataset, cache / "teachers", progress))
     _check(teacher, dataset)
+    unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
+    task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
     bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
     lap("trajectories")
     return Bench(task, dataset, teacher, bank, features, judge, seconds)
 
 
+def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:
+    """The task with what only the data can tell: channels, classes, spread.
+
+    Args:
+        task: as configured, perhaps for other data.
+        dataset: what is there.
+
+    Returns:
+        The task whose teacher has the data's channels, the data's classes if it has any and the
+        teacher wants some, and the standard deviation of the training images as `sigma_data`.
+    """
+    unet = task.teacher.unet
+    unet = dataclasses.replace(
+        unet,
+        in_channels=dataset.train.images.shape[-1],
+        num_classes=dataset.num_classes if unet.num_classes else 0,
+        sigma_data=round(float(dataset.train.images.std()), 2) or unet.sigma_data,
+    )
+    return dataclasses.replace(task, teacher=dataclasses.replace(task.teacher, unet=unet))
+
+
 def _teacher_folder(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) -> Path:
     if task.teacher_folder:
-        return Path(task.teacher_folder)
+        given = Path(task.teacher_folder)
+        # Presets name teachers that lie beside the packages.
+        beside = Path(__file__).parents[1] / given
+        return beside if not given.is_dir() and beside.is_dir() else given
     limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
     return train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
 

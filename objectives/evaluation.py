@@ -59,7 +59,8 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
     facts = measure_reference(bench, workspace, progress)
     check_teacher(facts["reference"])
     took = round(time.monotonic() - started, 2)
-    return {**facts, "seconds": {**bench.seconds, "reference": took}}
+    seconds = {**bench.seconds, "reference": took}
+    return {**facts, "task": to_dict(bench.task), "seconds": seconds}
 
 
 def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:
@@ -239,6 +240,7 @@ def remeasure(
         row = {**quality_figures(quality), **comparison(other, quality, found)}
         before = model.card["figures"]
         row["latency_ms"] = found["latency_ms"]
+        row["latency_iqr_ms"] = found["latency_iqr_ms"]
         row["reference_gap"] = reference.gap
         row["repeated"] = bool(row["retention_high"] >= before["retention_low"])
         rows.append(row)

@@ -19,6 +19,7 @@ from ado_nas.quality.nearest import memorizing
 from ado_nas.quality.tasks import moment_noise
 from ado_nas.specs import QualitySpec, digest
 
+
 def cached_features(
     dataset: Dataset, spec: QualitySpec, cache: Path, progress: Progress = silent
 ) -> FeatureNet:

@@ -45,7 +45,7 @@ class SearchConfig:
     limits: Limits = field(default_factory=Limits)
     trials: int = 24  # candidates that train, in total, also over several runs
     timeout_s: float = 0.0  # no new trial after so many seconds of one run; 0: no limit
-    workers: int = 1
+    workers: int = 0  # 0: what trains best on this machine
     sampler: str = "tpe"
     startup: int = 0  # trials drawn at random first (tpe), or a generation (nsga2); 0: by `trials`
     patience: int = 60  # draws over a limit in a row before the search gives up
@@ -101,10 +101,10 @@ def check(config: SearchConfig) -> SearchConfig:
     Raises:
         AdoNasError: a value is out of range, or the space does not fit the resolution.
     """
-    for name in ("trials", "workers", "patience"):
+    for name in ("trials", "patience"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} {getattr(config, name)}: give at least 1")
-    for name in ("timeout_s", "startup", "seed"):
+    for name in ("timeout_s", "startup", "seed", "workers"):
         if getattr(config, name) < 0:
             raise ConfigError(f"{name} {getattr(config, name)}: give 0 or more")
     for name, limit in dataclasses.asdict(config.limits).items():

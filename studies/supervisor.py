@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ado_nas.progress import Progress
+from ado_nas.runtime import core_share, default_workers
 from studies.ledger import standing
 from studies.processes import GRACE_SECONDS, Child, Event, reraise, wait
 from studies.requeue import requeue_crashed, requeue_stale
@@ -132,20 +133,22 @@ def supervise(
     look = time.monotonic() + STALE_SECONDS
     now = standing(session.trials())
     progress("trials", now.trained, session.config.trials)
+    count = min(session.config.workers or default_workers(), session.config.trials)
     try:
-        for index in range(min(session.config.workers, session.config.trials)):
-            crew.start(index)
-        while crew.members:
-            crew.listen()
-            if crew.news:
-                crew.news = False
-                after()
-            if time.monotonic() > look:
-                # One of a killed search may have died only now; its trial would be waited for.
-                requeue_stale(session)
-                look = time.monotonic() + STALE_SECONDS
-            if stop() or time.monotonic() > until:
-                crew.order("finish")
+        with core_share(count):
+            for index in range(count):
+                crew.start(index)
+            while crew.members:
+                crew.listen()
+                if crew.news:
+                    crew.news = False
+                    after()
+                if time.monotonic() > look:
+                    # One of a killed search may have died only now; its trial would be waited for.
+                    requeue_stale(session)
+                    look = time.monotonic() + STALE_SECONDS
+                if stop() or time.monotonic() > until:
+                    crew.order("finish")
     except KeyboardInterrupt:
         _stop(crew)
         raise

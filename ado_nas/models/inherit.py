@@ -71,7 +71,9 @@ def _sliced(layer: Layer, source: Layer, weights: dict[str, np.ndarray]) -> dict
         }
     weight = weights[f"{source.name}.weight"]
     if layer.kind == "embedding":
-        return {f"{layer.name}.weight": mx.array(np.ascontiguousarray(weight[np.ix_(columns, rows)]))}
+        return {
+            f"{layer.name}.weight": mx.array(np.ascontiguousarray(weight[np.ix_(columns, rows)]))
+        }
     gain = np.float32((source.fan_in / layer.fan_in) ** 0.5)
     return {
         f"{layer.name}.weight": mx.array(np.ascontiguousarray(weight[rows][..., columns]) * gain),

@@ -59,8 +59,6 @@ def gradients(
     for stream, arrays in zip(batch_streams(), shards, strict=False):
         with mx.stream(stream):
             value, grads = mx.value_and_grad(of)(parameters, *arrays)
-        # This part computes while the next one's graph is still being built.
-        mx.async_eval(value, grads)
         values.append(value)
         parts.append(grads)
     model.update(tree_unflatten(list(parameters.items())))
