@@ -1,7 +1,7 @@
 """Errors a person can act on: each message names the value seen, what was wanted and what to do.
 
-The command line prints an `AdoNasError` as one line and exits with its `exit_code`. Anything else is a
-bug and keeps its traceback.
+The command line prints an `AdoNasError` as one line and exits with its `exit_code`. Anything else
+is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models on disk: a folder with weights, spec, sampler and a card that says where they came from."""
+"""Models on disk: a folder of weights, spec, sampler and a card that says where it came from."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load_model(folder: Path) -> Model:
     Raises:
         ModelError: a file is missing, truncated, changed, or does not belong to the others.
     """
-    spec = from_dict_file(folder, SPEC, UNetSpec)
+    spec: UNetSpec = _parsed(folder / SPEC, UNetSpec, _json(folder / SPEC))
     values = _json(folder / SAMPLER)
     levels = np.array(values.pop("levels", []), dtype=np.float64)
     sampler = _parsed(folder / SAMPLER, SamplerSpec, values)
@@ -71,15 +71,6 @@ def load_model(folder: Path) -> Model:
     unet = UNet(spec)
     _load_weights(unet, folder, card.get("weights_sha256"))
     return Model(unet, sampler, levels, card, folder)
-
-
-def from_dict_file(folder: Path, name: str, cls: type[UNetSpec]) -> UNetSpec:
-    """Read one spec of a model folder.
-
-    Raises:
-        ModelError: it is missing or not such a spec.
-    """
-    return _parsed(folder / name, cls, _json(folder / name))
 
 
 def _parsed(path: Path, cls: Any, values: dict[str, Any]) -> Any:

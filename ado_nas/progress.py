@@ -9,7 +9,7 @@ class Progress(Protocol):
     """Called now and then by whatever takes long; the caller decides what to show."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Report that `done` of `total` units of `stage` are finished; `note` is one short phrase."""
+        """Say that `done` of `total` units of `stage` are finished; `note` is a short phrase."""
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:

@@ -75,6 +75,8 @@ def _start_linux() -> None:
         os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
     else:
         _disable_compile()
+        # Wide enough to interleave the batch streams' graphs; by default one runs after the other.
+        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
     if _state.late:
         log.warning(
             "mlx was imported before ado_nas, so its bundled BLAS stays and is many times slower; "

@@ -1,7 +1,8 @@
 """Everything that names a model or how it is made, as frozen dataclasses with a canonical hash.
 
-A spec is data: it holds no array and imports no MLX, so the parent process of a search can read and
-write it. `to_dict` and `from_dict` are exact inverses; an unknown key is an error naming the nearest one.
+A spec is data: it holds no array and imports no MLX, so the parent process of a search can read
+and write it. `to_dict` and `from_dict` are exact inverses; an unknown key is an error that names
+the nearest one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ado_nas.errors import SpecError, nearest
 
@@ -32,7 +33,7 @@ class UNetSpec:
     """A U-Net in image space or latent space.
 
     Widths, blocks and attention have one entry per level, from the finest to the coarsest; a level
-    halves the side of the one before it. `patch` folds squares of pixels into channels before level 0.
+    halves the side of the one before it. `patch` folds squares of pixels into channels first.
     """
 
     resolution: int = 16
@@ -70,17 +71,19 @@ class UNetSpec:
             _one_of("attention", kind, ATTENTION)
             if kind != "none" and self.widths[level] % self.head_dim:
                 raise SpecError(
-                    f"attention at width {self.widths[level]} needs a head_dim that divides it, not {self.head_dim}"
+                    f"attention at width {self.widths[level]} needs a head_dim that divides it, "
+                    f"not {self.head_dim}"
                 )
         stride = self.patch * 2 ** (levels - 1)
         if self.patch < 1 or self.resolution % stride:
             raise SpecError(
-                f"resolution {self.resolution} does not divide by {stride} (patch {self.patch}, {levels} levels); "
+                f"resolution {self.resolution} does not divide by {stride} "
+                f"(patch {self.patch}, {levels} levels); "
                 f"use {max(stride, round(self.resolution / stride) * stride)}"
             )
         if self.cross_attention_width:
             raise SpecError(
-                "cross_attention_width is reserved: this version builds no text conditioning; use 0"
+                "cross_attention_width is reserved: there is no text conditioning yet; use 0"
             )
 
     @property
@@ -215,7 +218,7 @@ class QualitySpec:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a search is about: data, teacher, trajectories, the measure of quality and the reference."""
+    """What a search is about: data, teacher, trajectories, measure of quality and reference."""
 
     data: DataSpec = field(default_factory=DataSpec)
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
@@ -229,6 +232,7 @@ class TaskSpec:
     )
     training_free_nfe: tuple[int, ...] = (4, 5, 6, 8)
     latency_batch: int = 16
+    worst_teacher: float = 0.1  # its gap, as a share of the pixel-Gaussian's; 0: any teacher will do
     teacher_folder: str = ""  # a model folder that is taken as the teacher instead of training one
 
 
@@ -258,7 +262,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], base: T | None = None) ->
     Raises:
         SpecError: a key is unknown, or a value has the wrong type or is out of range.
     """
-    hints = _hints(cls)
+    hints = _hints(cast(Hashable, cls))
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in hints:
@@ -294,7 +298,7 @@ def _plain(value: Any) -> Any:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 

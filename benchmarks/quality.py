@@ -1,7 +1,7 @@
 """The test of the quality measures: a ladder of known damage on digits and shapes.
 
-The teacher's own draws from different noise are the yardstick: a damage's separation is its distance
-from their mean in their standard deviations. The teachers are those of the presets.
+The teacher's own draws from different noise are the yardstick: a damage's separation is its
+distance from their mean in their standard deviations. The teachers are those of the presets.
 """
 
 from __future__ import annotations

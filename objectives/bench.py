@@ -1,4 +1,4 @@
-"""Everything that candidates of one task are scored with, built once and opened by every worker."""
+"""All that candidates of one task are scored with, built once and opened by every worker."""
 
 from __future__ import annotations
 
@@ -126,10 +126,7 @@ def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:
 
 def _teacher_folder(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) -> Path:
     if task.teacher_folder:
-        given = Path(task.teacher_folder)
-        # Presets name teachers that lie beside the packages.
-        beside = Path(__file__).parents[1] / given
-        return beside if not given.is_dir() and beside.is_dir() else given
+        return Path(task.teacher_folder)
     limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
     return train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
 
@@ -140,7 +137,8 @@ def _check(teacher: Model, dataset: Dataset) -> None:
     where = f"teacher {teacher.folder}" if teacher.folder else "the teacher"
     if wanted != shape:
         raise ModelError(
-            f"{where} makes images of {wanted} but the data has {shape} (height, width, channels); "
+            f"{where} makes images of {wanted} but the data has {shape} (height, width, "
+            "channels); "
             "change --data or --resolution, or give another --teacher"
         )
     if spec.num_classes not in (0, dataset.num_classes):

@@ -32,7 +32,6 @@ from objectives.reference import (
     fastest_free,
     measure_reference,
     sampler_levels,
-    timed_generate,
 )
 from objectives.scores import Evaluator, Limits, Outcome, Report
 from objectives.speed import latency, peak_memory
@@ -57,7 +56,7 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
     bench = open_bench(task, workspace, progress)
     started = time.monotonic()
     facts = measure_reference(bench, workspace, progress)
-    check_teacher(facts["reference"])
+    check_teacher(facts["reference"], task.worst_teacher)
     took = round(time.monotonic() - started, 2)
     seconds = {**bench.seconds, "reference": took}
     return {**facts, "task": to_dict(bench.task), "seconds": seconds}
@@ -226,14 +225,24 @@ def remeasure(
     facts = measure_reference(bench, workspace, silent)
     judge, seed = bench.report_judge(), task.quality.report_noise_seed
     levels = sampler_levels(bench, task.reference)
-    images, _ = timed_generate(bench.teacher, task.reference, levels, bench, seed, progress)
+    start, labels = bench.start(seed), bench.labels()
+    solver, guidance = task.reference.solver, task.reference.guidance
+    images = generate(
+        bench.teacher.unet,
+        solver,
+        levels,
+        start,
+        labels,
+        guidance,
+        task.quality.batch,
+        progress,
+        "measuring the reference again",
+    )
     reference = judge.score(images)
     rows = []
     for i, folder in enumerate(folders):
         model = load_model(folder)
-        drawn = generate(
-            model.unet, model.sampler.solver, model.levels, bench.start(seed), bench.labels()
-        )
+        drawn = generate(model.unet, model.sampler.solver, model.levels, start, labels)
         quality = judge.score(drawn)
         found = {**model.card["figures"], **_measured(bench, model)}
         other = {**facts, "reference": {**facts["reference"], "gap": reference.gap}}

@@ -1,4 +1,4 @@
-"""What candidates are compared with: the teacher at its reference, and at its training-free best."""
+"""What candidates are compared with: the teacher as the reference and at its few-step best."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from objectives.speed import Latency, latency, peak_memory
 
 SCHEMA = 1
 TIMED = 20  # batches
-WORST_TEACHER = 0.1  # its gap may be at most this share of the pixel-Gaussian's
 
 
 def sampler_levels(bench: Bench, sampler: SamplerSpec) -> Levels:
@@ -112,7 +111,8 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
     Returns:
         The facts `EvaluationModule.prepare` promises.
     """
-    key = digest("reference", SCHEMA, bench.digests, to_dict(bench.task), environment())
+    around = {k: v for k, v in environment().items() if k != "threads"}  # a worker's own share
+    key = digest("reference", SCHEMA, bench.digests, to_dict(bench.task), around)
     with building(workspace / "cache" / "references" / key) as folder:
         facts = read_json(folder / "facts.json")
         if facts is None:
@@ -170,24 +170,27 @@ def _row(
     return {**to_dict(sampler), **figures(quality), "retention": kept, **times}
 
 
-def check_teacher(reference: dict[str, Any]) -> None:
+def check_teacher(reference: dict[str, Any], worst: float) -> None:
     """Refuse a teacher that is not worth imitating.
 
     Args:
         reference: its facts.
+        worst: the largest gap, as a share of the pixel-Gaussian's; 0 lets every teacher pass.
 
     Raises:
-        NegativeVerdict: its gap is over a tenth of the pixel-Gaussian's, the second metric
-            disagrees, or it repeats its training images.
+        NegativeVerdict: its gap is larger, the second metric disagrees, or it repeats its training
+            images.
     """
+    if worst == 0:
+        return
     gap, gaussian = reference["gap"], reference["gaussian_gap"]
     advice = "train it longer (teacher.iterations) or give a better one with --teacher"
-    if gap > WORST_TEACHER * gaussian:
+    if gap > worst * gaussian:
         raise NegativeVerdict(
-            f"the teacher is not worth imitating: its gap {gap:.3g} is over a tenth of the "
-            f"{gaussian:.3g} of Gaussian pixels; {advice}"
+            f"the teacher is not worth imitating: its gap {gap:.3g} is over {worst:.0%} of "
+            f"the {gaussian:.3g} of Gaussian pixels; {advice}"
         )
-    if reference["sliced"] > WORST_TEACHER**0.5 * reference["gaussian_sliced"]:
+    if reference["sliced"] > worst**0.5 * reference["gaussian_sliced"]:
         raise NegativeVerdict(
             f"the teacher's sliced Wasserstein distance {reference['sliced']:.3g} is near the "
             f"{reference['gaussian_sliced']:.3g} of Gaussian pixels; {advice}"

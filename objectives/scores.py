@@ -1,4 +1,4 @@
-"""What the evaluation of one candidate comes to: plain data that crosses process borders as JSON."""
+"""What an evaluation comes to: plain data that crosses process borders as JSON."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Limits:
 class Outcome:
     """The end of one evaluation.
 
-    `state` is ``complete`` (trained and scored), ``pruned`` (trained in part, or diverged, or out of
-    memory: `reason` says which) or ``infeasible`` (over a limit before any training).
+    `state` is ``complete`` (trained and scored), ``pruned`` (trained in part, or diverged, or out
+    of memory: `reason` says which) or ``infeasible`` (over a limit before any training).
     `values` are gap, latency_ms and size_mb in natural units, for ``complete`` only.
     `constraints` are those of `objectives.constraints`; names missing here count as met.
     `attributes` are flat JSON scalars: every further figure that was measured.
@@ -57,10 +57,12 @@ class EvaluationModule(Protocol):
     def prepare(self, task: TaskSpec, workspace: Path, progress: Progress) -> dict[str, Any]:
         """Build or load teacher, trajectories and judge; return the study's plain-JSON facts.
 
-        Keys: ``reference`` {gap, gap_interval, floor, gaussian_gap, latency_ms, latency_batch1_ms, size_mb,
-        params, macs, peak_memory_mb, solver, schedule, nfe, samples (path of a PNG)}, ``training_free``
-        [{solver, schedule, nfe, gap, gap_interval, retention, latency_ms}], ``environment`` {...},
-        ``digests`` {data, teacher, trajectories, features}, ``seconds`` {teacher, trajectories, ...}.
+        Keys: ``reference`` {gap, gap_low, gap_high, floor, gaussian_gap, latency_ms,
+        latency_batch1_ms, size_mb, params, macs, peak_memory_mb, solver, schedule, nfe, samples
+        (path of a PNG)}, ``training_free`` [{solver, schedule, nfe, gap, gap_low, gap_high,
+        retention, latency_ms}], ``environment`` {...}, ``digests`` {data, teacher, trajectories,
+        features}, ``seconds`` {teacher, trajectories, ...}, ``task`` (the task with what only the
+        data could tell).
         """
 
     def open_evaluator(self, task: TaskSpec, workspace: Path) -> Evaluator:
@@ -71,6 +73,6 @@ class EvaluationModule(Protocol):
     ) -> list[dict[str, Any]]:
         """Score model folders on other noise and the other half of the held-out images.
 
-        One entry a folder: gap, gap_interval, retention, retention_interval, latency_ms, repeated,
-        speedup, speedup_training_free; the pseudo-folder of the reference is scored alike for the retention.
+        One entry a folder: gap, gap_low, gap_high, retention, retention_low, retention_high,
+        latency_ms, repeated, speedup, speedup_training_free; the reference is scored alike.
         """

@@ -44,8 +44,7 @@ def logsnr_levels(nfe: int, sigma_min: float, sigma_max: float) -> Levels:
     Source: Lu et al. 2022 (DPM-Solver), section 3.3, logSNR spacing.
     """
     _check(nfe, sigma_min, sigma_max)
-    ends = np.log([sigma_max, sigma_min])
-    return np.append(np.exp(np.linspace(*ends, nfe)) if nfe > 1 else np.exp(ends[:1]), 0.0)
+    return np.append(np.geomspace(sigma_max, sigma_min, nfe), 0.0)
 
 
 def _check(nfe: int, sigma_min: float, sigma_max: float) -> None:

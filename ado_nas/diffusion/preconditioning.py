@@ -15,7 +15,7 @@ Denoise = Callable[[mx.array, mx.array], mx.array]
 
 @dataclass(frozen=True)
 class Scalings:
-    """D(x) = skip * x + out * F(input * x, noise); each (B, 1, 1, 1) but `noise`, which is (B,)."""
+    """D(x) = skip * x + out * F(input * x, noise); (B, 1, 1, 1) each, `noise` is (B,)."""
 
     skip: mx.array
     out: mx.array
@@ -70,7 +70,7 @@ def denoiser(model: UNet, labels: mx.array | None = None, guidance: float = 1.0)
     Args:
         model: the network.
         labels: (B,) int32 classes, or None.
-        guidance: weight w of classifier-free guidance, D = D_none + w (D_class - D_none); 1 is off.
+        guidance: weight w of classifier-free guidance, D_none + w (D_class - D_none); 1 is off.
 
     Returns:
         A function of (x, sigma).

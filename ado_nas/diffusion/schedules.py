@@ -34,7 +34,7 @@ def jump_costs(states: np.ndarray, denoised: np.ndarray, levels: Levels) -> np.n
 
 
 def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
-    """The path of exactly `steps` jumps from the first to the last level with the least summed cost.
+    """The cheapest path of exactly `steps` jumps from the first to the last level.
 
     Args:
         costs: (N, N), infinite where a jump is not allowed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import mlx.core as mx
 
@@ -30,7 +31,7 @@ def ddim(denoise: Denoise, x: mx.array, levels: Levels) -> Iterator[tuple[mx.arr
 
     Source: Song et al. 2021, eq. 12 with eta = 0; Karras et al. 2022, eq. 4.
     """
-    for now, then in zip(levels[:-1], levels[1:], strict=True):
+    for now, then in pairwise(levels):
         d = denoise(x, mx.array([now], dtype=mx.float32))
         ratio = float(then / now)
         x = ratio * x + (1 - ratio) * d
@@ -38,7 +39,7 @@ def ddim(denoise: Denoise, x: mx.array, levels: Levels) -> Iterator[tuple[mx.arr
 
 
 def dpmpp_2m(denoise: Denoise, x: mx.array, levels: Levels) -> Iterator[tuple[mx.array, mx.array]]:
-    """Second order, two steps: DPM-Solver++(2M). The first step and the one to 0 are of first order.
+    """DPM-Solver++(2M): second order, but for the first step and the one to 0.
 
     Args:
         denoise: the denoiser.
@@ -52,7 +53,7 @@ def dpmpp_2m(denoise: Denoise, x: mx.array, levels: Levels) -> Iterator[tuple[mx
     """
     previous: mx.array | None = None
     last_h = 0.0
-    for now, then in zip(levels[:-1], levels[1:], strict=True):
+    for now, then in pairwise(levels):
         d = denoise(x, mx.array([now], dtype=mx.float32))
         if then == 0:
             x = d

@@ -58,10 +58,8 @@ class Lessons:
         sigma = self.bank.levels[begin]
         ratio = (self.bank.levels[end] / sigma)[:, None, None, None]
         target = ((landing - ratio * x) / (1 - ratio)).astype(np.float32)
-        if self.bank.labels is None:
-            labels = np.zeros(size, np.int32)
-        else:
-            labels = self.bank.labels[rows]
+        known = self.bank.labels
+        labels = np.zeros(size, np.int32) if known is None else known[rows]
         return (
             mx.array(x),
             mx.array(sigma.astype(np.float32)),

@@ -188,4 +188,5 @@ def implied_denoised(states: np.ndarray, levels: Levels) -> np.ndarray:
     """
     shape = (-1,) + (1,) * (states.ndim - 1)
     ratio = (levels[1:] / levels[:-1]).reshape(shape)
-    return ((states[1:] - ratio * states[:-1]) / (1 - ratio)).astype(np.float32)
+    implied: np.ndarray = ((states[1:] - ratio * states[:-1]) / (1 - ratio)).astype(np.float32)
+    return implied

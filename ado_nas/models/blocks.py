@@ -108,10 +108,11 @@ class Resnet(nn.Module):
         Returns:
             (B, H, W, C_out).
         """
-        h = self.conv1(self._act(self.norm1(x)))
+        h: mx.array = self.conv1(self._act(self.norm1(x)))
         h = h + self.time_emb_proj(temb)[:, None, None, :]
         h = self.conv2(self._act(self.norm2(h)))
-        return h + (self.conv_shortcut(x) if "conv_shortcut" in self else x)
+        shortcut: mx.array = self.conv_shortcut(x) if "conv_shortcut" in self else x
+        return h + shortcut
 
 
 class Downsample(nn.Module):
@@ -124,10 +125,10 @@ class Downsample(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """Halve both sides: (B, H, W, C) to (B, H / 2, W / 2, C)."""
         c = x.shape[-1]
-        # A 3x3 kernel of stride 2 is a 2x2 kernel of stride 1 on 2x2 squares, one row and column unused.
-        w = mx.pad(self.conv.weight, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        # A 3x3 kernel of stride 2 is a 2x2 one on folded squares, one row and column unused.
+        w = mx.pad(self.conv.weight, [(0, 0), (0, 1), (0, 1), (0, 0)])
         w = w.reshape(c, 2, 2, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(c, 2, 2, 4 * c)
-        folded = mx.pad(space_to_depth(x, 2), ((0, 0), (0, 1), (0, 1), (0, 0)))
+        folded = mx.pad(space_to_depth(x, 2), [(0, 0), (0, 1), (0, 1), (0, 0)])
         return mx.conv2d(folded, w) + self.conv.bias
 
 
@@ -142,4 +143,5 @@ class Upsample(nn.Module):
         """Double both sides: (B, H, W, C) to (B, 2 H, 2 W, C)."""
         b, h, w, c = x.shape
         x = mx.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-        return self.conv(x.reshape(b, 2 * h, 2 * w, c))
+        doubled: mx.array = self.conv(x.reshape(b, 2 * h, 2 * w, c))
+        return doubled

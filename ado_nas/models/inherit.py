@@ -1,7 +1,7 @@
 """A student's first weights, taken from the teacher by role and feature-map side.
 
-Channels are sliced evenly; a weight whose inputs were sliced is scaled so that its output keeps its
-variance. At equal widths nothing changes, so a student of the teacher's shape is the teacher.
+Channels are sliced evenly; a weight whose inputs were sliced is scaled so that its output keeps
+its variance. At equal widths nothing changes, so a student of the teacher's shape is the teacher.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import mlx.nn as nn
 class GroupNorm(nn.GroupNorm):
     """Group norm with contiguous groups, as in PyTorch, with a path for the CPU.
 
-    MLX's own form transposes twice around a layer norm, one kernel on a GPU. On a CPU two sums over
-    the pixels and one scale and shift cost half of that, forward and backward.
+    MLX's own form transposes twice around a layer norm, one kernel on a GPU. On a CPU two sums
+    over the pixels and one scale and shift cost half of that, forward and backward.
     """
 
     def __init__(self, groups: int, width: int):
@@ -28,7 +28,8 @@ class GroupNorm(nn.GroupNorm):
         Source: Wu and He 2018, eq. 1, 2 and 7.
         """
         if x.dtype != mx.float32 or mx.default_device() != mx.Device(mx.cpu):
-            return super().__call__(x)
+            fused: mx.array = super().__call__(x)
+            return fused
         b, h, w, c = x.shape
         groups = self.num_groups
         pixels = x.reshape(b, h * w, c)
@@ -39,7 +40,8 @@ class GroupNorm(nn.GroupNorm):
         shape = (b, groups, c // groups)
         gain = mx.broadcast_to(scale, shape).reshape(b, c) * self.weight
         shift = self.bias - mx.broadcast_to(mean, shape).reshape(b, c) * gain
-        return x * gain[:, None, None] + shift[:, None, None]
+        normal: mx.array = x * gain[:, None, None] + shift[:, None, None]
+        return normal
 
     def _per_group(self, sums: mx.array) -> mx.array:
         return sums.reshape(sums.shape[0], self.num_groups, -1).sum(axis=-1, keepdims=True)

@@ -1,7 +1,7 @@
-"""What layers a spec comes to, without building it: names, sizes, feature-map sides, channel spaces.
+"""The layers of a spec, without building it: names, sizes, feature-map sides, channel spaces.
 
-A channel space names what a tensor's axis means (features at one resolution, the time embedding, an
-image). Inheritance matches layers by role and axes by space; costs count them.
+A channel space names what a tensor's axis means (features at one resolution, the time embedding,
+an image). Inheritance matches layers by role and axes by space; costs count them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Space:
 class Layer:
     """One layer with parameters.
 
-    `kind` is conv, linear, norm or embedding. `side` is the side of the output map in pixels, 0 for
-    layers on vectors. `role` is equal for layers of two networks that do the same at the same side.
+    `kind` is conv, linear, norm or embedding. `side` is the side of the output map in pixels, 0
+    for layers on vectors. Layers of two networks that do the same at the same side have the same
+    `role`.
     """
 
     name: str
@@ -82,7 +83,7 @@ def layers(spec: UNetSpec) -> Iterator[Layer]:
 
 def side(spec: UNetSpec, level: int) -> int:
     """Side of the feature maps of a level, in pixels."""
-    return spec.resolution // (spec.patch * 2**level)
+    return int(spec.resolution // (spec.patch * 2**level))
 
 
 def features(spec: UNetSpec, level: int) -> Space:

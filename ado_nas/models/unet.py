@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from ado_nas.models.attention import Attention
 from ado_nas.models.blocks import (
@@ -23,6 +22,7 @@ from ado_nas.models.blocks import (
 )
 from ado_nas.models.embeddings import TimeEmbedding
 from ado_nas.models.norms import GroupNorm
+from ado_nas.models.tree import named_arrays
 from ado_nas.specs import UNetSpec
 
 
@@ -129,12 +129,13 @@ class UNet(nn.Module):
         return depth_to_space(x, self._spec.patch)
 
     def _embed(self, c_noise: mx.array, labels: mx.array | None) -> mx.array:
-        temb = self.time_embedding(c_noise)
+        temb: mx.array = self.time_embedding(c_noise)
         if "class_embedding" not in self:
             return temb
         if labels is None:
             labels = mx.full((1,), self._spec.num_classes, dtype=mx.int32)
-        return temb + self.class_embedding(labels)
+        classes: mx.array = self.class_embedding(labels)
+        return temb + classes
 
 
 def build_unet(spec: UNetSpec, seed: int = 0) -> UNet:
@@ -155,4 +156,4 @@ def build_unet(spec: UNetSpec, seed: int = 0) -> UNet:
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, mx.array]]:
     """Parameters with their dotted names, in a fixed order."""
-    yield from sorted(tree_flatten(model.parameters()))
+    yield from sorted(named_arrays(model.parameters()), key=lambda named: named[0])

@@ -1,4 +1,4 @@
-"""All parameters of a network as one vector, so that optimizer and average run few, large operations."""
+"""A network as one vector, so that optimizer and average run few, large operations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
+
+from ado_nas.models.tree import named_arrays
 
 
 class FlatParameters:
@@ -18,7 +20,7 @@ class FlatParameters:
         Args:
             model: any network; its trainable parameters count.
         """
-        named = tree_flatten(model.trainable_parameters())
+        named = named_arrays(model.trainable_parameters())
         self.names = [name for name, _ in named]
         self.shapes = [value.shape for _, value in named]
         ends = [0]
@@ -33,7 +35,7 @@ class FlatParameters:
 
     def vector(self, model: nn.Module) -> mx.array:
         """The parameters of a network as (P,)."""
-        return self.join(dict(tree_flatten(model.trainable_parameters())))
+        return self.join(dict(named_arrays(model.trainable_parameters())))
 
     def join(self, arrays: dict[str, mx.array]) -> mx.array:
         """Named arrays, parameters or gradients, as (P,)."""

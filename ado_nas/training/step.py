@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_unflatten
+import numpy as np
+from mlx.utils import tree_unflatten
 
 from ado_nas.errors import Diverged
+from ado_nas.models.tree import named_arrays
 from ado_nas.runtime import batch_streams
 from ado_nas.training.flat import FlatParameters
 
@@ -54,7 +56,7 @@ def gradients(
         model.update(tree_unflatten(list(parameters.items())))
         return loss(model, *arrays)
 
-    parameters = dict(tree_flatten(model.trainable_parameters()))
+    parameters = dict(named_arrays(model.trainable_parameters()))
     values, parts = [], []
     for stream, arrays in zip(batch_streams(), shards, strict=False):
         with mx.stream(stream):
@@ -139,7 +141,7 @@ class Stepper:
         self.flat.load(self.model, self.vector)
         mx.eval(self.vector, self.average, self.optimizer.state, value)
         self.iteration += 1
-        loss = float(value.item())
+        loss = float(np.array(value))
         if loss != loss or loss in (float("inf"), float("-inf")):
             raise Diverged(f"the loss was {loss} at iteration {self.iteration}")
         return loss
@@ -150,7 +152,7 @@ class Stepper:
 
     def state(self) -> dict[str, mx.array]:
         """Everything a restart needs, as named arrays."""
-        optimizer = {f"optimizer.{k}": v for k, v in tree_flatten(self.optimizer.state)}
+        optimizer = {f"optimizer.{k}": v for k, v in named_arrays(self.optimizer.state)}
         return {"vector": self.vector, "average": self.average, **optimizer}
 
     def restore(self, state: dict[str, mx.array], iteration: int) -> None:

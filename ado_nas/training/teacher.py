@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -165,8 +166,8 @@ def _resume(stepper: Stepper, path: Path) -> float:
     if not path.exists():
         return 0.0
     try:
-        state, facts = mx.load(str(path), return_metadata=True)  # type: ignore[misc]
-        stepper.restore(state, int(facts["iteration"]))  # type: ignore[arg-type]
+        state, facts = cast(Any, mx.load(str(path), return_metadata=True))
+        stepper.restore(state, int(facts["iteration"]))
         return float(facts["seconds"])
     except (RuntimeError, ValueError, KeyError):
         path.unlink()

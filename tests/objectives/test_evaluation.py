@@ -24,7 +24,7 @@ from ado_nas.specs import (
     TrajectorySpec,
     UNetSpec,
 )
-from objectives import evaluation, reference, speed
+from objectives import evaluation, speed
 from objectives.scores import Limits, Outcome
 
 UNET = UNetSpec(
@@ -42,6 +42,7 @@ TASK = TaskSpec(
     quality=QualitySpec(samples=64, feature_iterations=40),
     reference=SamplerSpec(nfe=8),
     training_free_nfe=(2, 4),
+    worst_teacher=0.0,  # forty iterations teach little
     training_free=(("dpmpp_2m", "karras"), ("ddim", "dp")),
 )
 STUDENT = Candidate(
@@ -54,9 +55,7 @@ STUDENT = Candidate(
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     workspace = tmp_path_factory.mktemp("workspace")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "WORST_TEACHER", 1e9)  # forty iterations teach little
-        return workspace, evaluation.prepare(TASK, workspace)
+    return workspace, evaluation.prepare(TASK, workspace)
 
 
 def evaluate(
@@ -168,7 +167,7 @@ def test_front_is_measured_again_on_other_noise_and_images(
 def test_poor_teacher_is_refused(prepared: tuple[Path, dict[str, Any]]) -> None:
     workspace, _ = prepared
     with pytest.raises(NegativeVerdict, match="not worth imitating"):
-        evaluation.prepare(TASK, workspace)
+        evaluation.prepare(dataclasses.replace(TASK, worst_teacher=0.1), workspace)
 
 
 def test_teacher_of_other_images_is_refused(

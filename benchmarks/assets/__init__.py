@@ -1,1 +1,0 @@
-"""Teachers that are trained once, properly, and committed: what claims are made against."""
