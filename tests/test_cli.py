@@ -68,7 +68,7 @@ def test_help_answers_at_once() -> None:
     [
         ("search --preset dogits --workspace {w}", "did you mean 'digits'"),
         ("search --trials 0 --workspace {w}", "trials 0"),
-        ("search --workers 0 --workspace {w}", "workers 0"),
+        ("search --workers -1 --workspace {w}", "workers -1"),
         ("search --sampler tpo --workspace {w}", "did you mean 'tpe'"),
         ("search --resolution 13 --workspace {w}", "resolution 13"),
         ("search --data {w}/none --workspace {w}", "none"),

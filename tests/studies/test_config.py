@@ -36,7 +36,7 @@ def test_resolution_sets_data_and_teacher() -> None:
     ("flags", "said"),
     [
         ({"trials": 0}, "trials 0: give at least 1"),
-        ({"workers": 0}, "workers 0"),
+        ({"workers": -1}, "workers -1"),
         ({"timeout": -1.0}, "timeout_s -1"),
         ({"min_retention": -0.1}, "min_retention -0.1"),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
