@@ -232,7 +232,7 @@ class TaskSpec:
     )
     training_free_nfe: tuple[int, ...] = (4, 5, 6, 8)
     latency_batch: int = 16
-    worst_teacher: float = 0.1  # its gap, as a share of the pixel-Gaussian's; 0: any teacher will do
+    worst_teacher: float = 0.1  # largest gap, as a share of the pixel-Gaussian's; 0: any will do
     teacher_folder: str = ""  # a model folder that is taken as the teacher instead of training one
 
 
