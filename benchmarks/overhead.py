@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 import time
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ado_nas import device
+from ado_nas.errors import ConfigError
 from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, to_dict
 from objectives.constraints import violations
 from objectives.scores import Limits, Outcome, Report
+from search_spaces.space import Space
 from studies.claims import Claim, claim
 from studies.config import resolve
 from studies.history import study_record
@@ -32,18 +34,26 @@ FIGURES = 30  # further attributes of a trial
 TAIL = 50  # the cost at 200 trials is the mean of the last so many
 
 
-def run(seed: int, trials: int = TRIALS, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    *, seed: int, row: int | None, workspace: Path, progress: Progress, trials: int = TRIALS
+) -> dict[str, Any]:
     """Run the loop of a worker on an instant evaluator, with storage, artifacts and mirror.
 
     Args:
         seed: of the search.
-        trials: how many.
+        row: 0 or None; there is one row.
+        workspace: not used; a temporary one is measured in.
         progress: gets ``overhead``.
+        trials: how many.
 
     Returns:
-        ``rows``: one, with ``trials``, ``ms_per_trial`` (mean of the last 50) and its ``parts``;
-        ``environment``.
+        ``rows``: one, with ``trials``, ``ms_per_trial`` (mean of the last 50) and its ``parts``.
+
+    Raises:
+        ConfigError: no such row.
     """
+    if row:
+        raise ConfigError(f"row {row}: there is one row, 0")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         session = _session(Path(folder), seed, trials)
         stack.callback(session.store.close)
@@ -53,9 +63,8 @@ def run(seed: int, trials: int = TRIALS, progress: Progress | None = None) -> di
             assert opened is not None
             for number in range(trials):
                 _trial(session, opened, parts)
-                if progress is not None:
-                    progress("overhead", number + 1, trials)
-    return {"rows": [_row(parts, trials)], "environment": device.environment()}
+                progress("overhead", number + 1, trials)
+    return {"rows": [_row(parts, trials)]}
 
 
 class Instant:
@@ -85,7 +94,9 @@ class Instant:
 
 def _session(workspace: Path, seed: int, trials: int) -> Session:
     flags = {"trials": trials, "seed": seed, "study": "overhead", "task.data.resolution": 16}
-    session = open_session(resolve("digits", flags=flags), workspace)
+    # A space with more candidates than trials: nothing is a duplicate.
+    config = dataclasses.replace(resolve("digits", flags=flags), space=Space())
+    session = open_session(config, workspace)
     reference = {"gap": 1.0, "floor": 0.1, "latency_ms": 10.0, "size_mb": 10.0}
     bind(session, {"reference": reference})
     return session
