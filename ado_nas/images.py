@@ -24,7 +24,7 @@ def to_bytes(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def save_grid(path: Path, images: np.ndarray, rows: int = 4, columns: int = COLUMNS) -> None:
+def save_grid(path: Path, images: np.ndarray, rows: int = COLUMNS, columns: int = COLUMNS) -> None:
     """Write the first images as a grid with one pixel between them.
 
     Args:

@@ -190,8 +190,9 @@ def comparison(facts: dict[str, Any], quality: Quality, figures: dict[str, Any])
     """
     reference = facts["reference"]
     kept = retention(reference["gap"], quality.floor, quality.gap)
+    # Both were judged by the same real images, so that only the drawing differs.
     low, high = (
-        retention(reference["gap"], quality.floor, gap) for gap in reversed(quality.gap_interval)
+        retention(reference["gap"], quality.floor, gap) for gap in reversed(quality.draw_interval)
     )
     free = fastest_free(facts["training_free"], kept)
     return {

@@ -51,13 +51,21 @@ def figures(quality: Quality) -> dict[str, Any]:
         quality: what the judge found.
 
     Returns:
-        Its fields, the interval as ``gap_low`` and ``gap_high``, and ``memorizing``.
+        Its fields; ``gap_low`` and ``gap_high``, what other noise would change at these real
+        images; ``gap_total_low`` and ``gap_total_high``, with other real images too; and
+        ``memorizing``.
     """
     values = dataclasses.asdict(quality)
-    low, high = values.pop("gap_interval")
+    total_low, total_high = values.pop("gap_interval")
+    low, high = values.pop("draw_interval")
     values["sample_count"] = values.pop("samples")
-    copies = memorizing(quality.nearest_ratio)
-    return {**values, "gap_low": low, "gap_high": high, "memorizing": copies}
+    intervals = {
+        "gap_low": low,
+        "gap_high": high,
+        "gap_total_low": total_low,
+        "gap_total_high": total_high,
+    }
+    return {**values, **intervals, "memorizing": memorizing(quality.nearest_ratio)}
 
 
 def gaussian(judge: Judge, dataset: Dataset) -> Quality:

@@ -50,12 +50,14 @@ def corrected(real: Gaussian, fake: Gaussian, real_bias: float, fake_bias: float
     return frechet.distance(real, fake) - bias
 
 
-def interval(real: Sample, fake: Sample) -> tuple[float, float]:
-    """95% interval of the gap by the delete-a-group jackknife over both samples.
+def interval(real: Sample, fake: Sample, both: bool = True) -> tuple[float, float]:
+    """95% interval of the gap by the delete-a-group jackknife.
 
     Args:
         real: real features.
         fake: generated features.
+        both: over both samples; False holds the real one fixed, for comparing models that were
+            judged by the same real images.
 
     Returns:
         (low, high), not below 0; (0, inf) for samples of fewer than 40.
@@ -66,7 +68,7 @@ def interval(real: Sample, fake: Sample) -> tuple[float, float]:
         return 0.0, float("inf")
     units = real.unit_bias, fake.unit_bias
     center = corrected(real.whole, fake.whole, *units)
-    by_real = [corrected(part, fake.whole, *units) for part in real.without]
+    by_real = [corrected(part, fake.whole, *units) for part in real.without if both] or [center]
     by_fake = [corrected(real.whole, part, *units) for part in fake.without]
     half = _STUDENT_T * float(np.sqrt(_jackknife(by_real) + _jackknife(by_fake)))
     return max(center - half, 0.0), max(center + half, 0.0)

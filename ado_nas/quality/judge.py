@@ -28,6 +28,7 @@ class Quality:
 
     gap: float  # Frechet distance less its bias, not below 0; real images' variance is 100
     gap_interval: tuple[float, float]  # 95%, by jackknife
+    draw_interval: tuple[float, float]  # likewise, for these real images: what other noise changes
     frechet: float  # as measured
     bias: float  # subtracted from it
     floor: float  # gap that chance alone makes between real images in one case of 20
@@ -103,6 +104,7 @@ class Judge:
         return Quality(
             gap=max(raw - bias, 0.0),
             gap_interval=intervals.interval(real, fake),
+            draw_interval=intervals.interval(real, fake, both=False),
             frechet=raw,
             bias=bias,
             floor=self.floor(len(found)),
