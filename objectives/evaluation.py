@@ -190,7 +190,7 @@ def comparison(facts: dict[str, Any], quality: Quality, figures: dict[str, Any])
     """
     reference = facts["reference"]
     kept = retention(reference["gap"], quality.floor, quality.gap)
-    # Both were judged by the same real images, so that only the drawing differs.
+    # The student's drawing alone: the reference's gap and the real images count as exact.
     low, high = (
         retention(reference["gap"], quality.floor, gap) for gap in reversed(quality.draw_interval)
     )
