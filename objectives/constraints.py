@@ -7,6 +7,19 @@ from objectives.scores import Limits
 NAMES = ("latency", "size", "memory", "retention", "training")
 
 
+def names(limits: Limits) -> tuple[str, ...]:
+    """The constraints in force: the limits that are set, retention, and training itself.
+
+    All trials of a study have the same ones, which samplers with a model of each rely on.
+    """
+    limited = {
+        "latency": limits.max_latency_ms,
+        "size": limits.max_size_mb,
+        "memory": limits.max_memory_mb,
+    }
+    return tuple(n for n in NAMES if limited.get(n, True))
+
+
 def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
     """How far figures are over the limits; what is not measured yet counts as met.
 
@@ -15,14 +28,15 @@ def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
         figures: any of latency_ms, size_mb, peak_memory_mb, retention.
 
     Returns:
-        A number for each of `NAMES`; positive is a violation, as a share of the limit.
+        A number for each of `names`; positive is a violation: of the others a share of the limit,
+        of retention a difference.
     """
     pairs = {
         "latency": ("latency_ms", limits.max_latency_ms),
         "size": ("size_mb", limits.max_size_mb),
         "memory": ("peak_memory_mb", limits.max_memory_mb),
     }
-    found = dict.fromkeys(NAMES, 0.0)
+    found = dict.fromkeys(names(limits), 0.0)
     for name, (key, limit) in pairs.items():
         if limit and key in figures:
             found[name] = figures[key] / limit - 1

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from optuna import Study
@@ -18,11 +18,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search_spaces.space import Space
 
 SAMPLERS = ("tpe", "nsga2", "random", "qmc")
-DRAWS = 3  # of the sampler's own, before something new is looked for near the last one
+DRAWS = 2  # of the sampler's own, before something new is looked for near the last one
 RANDOM_DRAWS = 64
 ENUMERABLE = 4096  # in spaces up to this size, something new is found if there is any
 
-Known = Callable[[FrozenTrial], set[str]]
+Known = Callable[[Iterable[FrozenTrial], int], set[str]]
 
 
 def make_sampler(name: str, seed: int, trials: int, startup: int = 0) -> BaseSampler:
@@ -61,7 +61,7 @@ class DistinctSampler(BaseSampler):
     Args:
         base: who draws.
         space: the dimensions.
-        known: the hashes of the candidates that the study has, but for the given trial's.
+        known: the hashes of candidates among trials, but for those of the trial of that number.
         hash_of: the hash of the candidate that these choices make.
         seed: of the random draws that follow when the base insists.
     """
@@ -94,7 +94,8 @@ class DistinctSampler(BaseSampler):
         params: dict[str, Any] = {}
         if not search_space:
             return params
-        known = self._known(trial)
+        # Shared with the base's own reading of the trials, which costs more than drawing does.
+        known = self._known(study._get_trials(deepcopy=False, use_cache=True), trial.number)
         for params in self._proposals(study, trial):
             if self._hash_of(params) not in known:
                 break
@@ -116,10 +117,8 @@ class DistinctSampler(BaseSampler):
         """Pass the call on."""
         self._base.after_trial(study, trial, state, values)
 
-    def _draw(
-        self, study: Study, trial: FrozenTrial, joint: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        drawn = self._base.sample_relative(study, trial, joint)
+    def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        drawn = self._base.sample_relative(study, trial, {**self._space})
         return {
             name: drawn[name]
             if name in drawn
@@ -129,9 +128,8 @@ class DistinctSampler(BaseSampler):
 
     def _proposals(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
         """What the base draws, then its neighbors by one choice, then anything."""
-        joint = self._base.infer_relative_search_space(study, trial)
         for _ in range(DRAWS):
-            last = self._draw(study, trial, joint)
+            last = self._draw(study, trial)
             yield last
         near = [{**last, n: c} for n, d in self._space.items() for c in d.choices if c != last[n]]
         yield from self._random.sample(near, len(near))

@@ -138,14 +138,11 @@ def _sampler(session: Session, worker: int) -> optuna.samplers.BaseSampler:
     # Random states are not stored: a resumed study must not repeat its first draws.
     seed = config.seed * 1_000_003 + worker * 1_009 + len(session.trials())
 
-    def known(trial: FrozenTrial) -> set[str]:
-        return hashes(session.trials(), trial.number)
-
     def hash_of(params: dict[str, Any]) -> str:
         return session.candidate(params).hash
 
     base = make_sampler(config.sampler, seed % 2**32, config.trials, config.startup)
-    return DistinctSampler(base, config.space, known, hash_of, seed)
+    return DistinctSampler(base, config.space, hashes, hash_of, seed)
 
 
 def _taken(store: Store) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.constraints import NAMES
+from objectives.constraints import NAMES, names
 from objectives.scores import Outcome
 from studies.axes import VALUES, axes
 from studies.claims import Claim
@@ -34,7 +35,7 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
     Raises:
         ValueError: the outcome breaks the rules of `Outcome`.
     """
-    outcome = sound(outcome)
+    outcome = sound(outcome, names(session.config.limits))
     folder = trial_folder(session.workspace, session.config.study, claim.trial.number)
     _attach(session, claim.trial, folder)
     attributes = {
@@ -90,14 +91,15 @@ def settle_failure(session: Session, trial: optuna.Trial, reason: str) -> str:
     return "failed"
 
 
-def sound(outcome: Outcome) -> Outcome:
+def sound(outcome: Outcome, wanted: Sequence[str] = NAMES) -> Outcome:
     """An outcome that can be stored: what is not finite prunes the trial, with the reason.
 
     Args:
         outcome: as the evaluator gave it.
+        wanted: names of the constraints in force.
 
     Returns:
-        The same, or a pruned one; with a value for each constraint.
+        The same, or a pruned one; with a value for each constraint wanted.
 
     Raises:
         ValueError: an unknown state or constraint, or a missing or impossible value.
@@ -106,7 +108,7 @@ def sound(outcome: Outcome) -> Outcome:
         raise ValueError(f"outcome {outcome.state!r}: complete, pruned or infeasible is wanted")
     if strange := set(outcome.constraints) - set(NAMES):
         raise ValueError(f"constraints {sorted(strange)}: known are {NAMES}")
-    constraints = {n: float(outcome.constraints.get(n, 0.0)) for n in NAMES}
+    constraints = {n: float(outcome.constraints.get(n, 0.0)) for n in wanted}
     state, reason, values = outcome.state, outcome.reason, dict(outcome.values)
     if state == "complete":
         bad = [n for n in VALUES if not math.isfinite(values[n])]

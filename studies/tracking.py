@@ -174,18 +174,21 @@ class Mirror:
     def _write(self, trial: TrialRecord) -> None:
         began = _milliseconds(trial.started)
         ended = began + round(trial.seconds * 1000)
-        run = self._runs.get(trial.number) or self._create(trial, began)
         figures = {**trial.values, **trial.attributes}
         figures |= {f"violation_{k}": v for k, v in trial.constraints.items()}
         texts = {k: str(v) for k, v in figures.items() if not _number(v)}
         tags = {**texts, "state": trial.state, "reason": trial.reason, "folder": trial.folder}
         numbers = {k: float(v) for k, v in figures.items() if _number(v)}
+        run = self._runs.get(trial.number)
+        if run is None:  # with its tags, for a call of their own costs a commit
+            run, tags = self._create(trial, began, tags), {}
         self._batch(run, numbers, trial.params, tags, ended)
         self._client.set_terminated(run, STATUS.get(trial.state, "KILLED"), ended)
         self._runs[trial.number] = ""
 
-    def _create(self, trial: TrialRecord, began: int) -> str:
+    def _create(self, trial: TrialRecord, began: int, texts: Mapping[str, str]) -> str:
         tags = {
+            **{_key(k): v[:5000] for k, v in texts.items() if v},
             PARENT: self._parent,
             STUDY: self._id,
             TRIAL: str(trial.number),

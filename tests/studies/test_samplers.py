@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -16,9 +17,8 @@ SMALL = Space(
 
 
 def run(name: str, space: Space, trials: int, seed: int = 0) -> list[dict[str, Any]]:
-    def known(trial: FrozenTrial) -> set[str]:
-        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
-        return {hash_of(t.params) for t in others}
+    def known(trials: Iterable[FrozenTrial], but: int) -> set[str]:
+        return {hash_of(t.params) for t in trials if t.number != but}
 
     def hash_of(params: dict[str, Any]) -> str:
         return str(sorted(params.items()))

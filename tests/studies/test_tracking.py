@@ -101,7 +101,7 @@ def test_mirror_finishes_a_run_that_was_left_open(workspace: Path) -> None:
     record = study(trial(0, "complete"), study_id="c")
     with mirror(record, workspace) as opened:
         assert opened is not None
-        opened._create(record.trials[0], 0)  # as if killed before the batch
+        opened._create(record.trials[0], 0, {})  # as if killed before the batch
     assert runs(workspace, "c")["0"].info.status == "RUNNING"
     assert sync(record, workspace) == 1
     found = runs(workspace, "c")
