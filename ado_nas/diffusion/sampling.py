@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -14,11 +15,15 @@ from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoiser
 from ado_nas.diffusion.solvers import SOLVER
 from ado_nas.measure import lock
+from ado_nas.measure.cost import cost
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.specs import UNetSpec
 
-_SMALLEST_SHARE = 4  # below this many images a stream, splitting costs more than it saves
+# Multiply-accumulates of one network evaluation over the whole batch, below which one stream and
+# one BLAS thread are fastest: forking costs more than it saves (measured on two cores).
+_WORTH_SPLITTING = 200e6
 
 
 def noise(seed: int, count: int, shape: tuple[int, int, int]) -> np.ndarray:
@@ -70,7 +75,7 @@ def steps(
         (B, H, W, C) states at levels[0], levels[1], ... 0, still being computed: the graph of the
         next step is built meanwhile.
     """
-    streams = _streams(x.shape[0])
+    streams = _streams(unet.spec, x.shape[0])
     edges = [x.shape[0] * i // len(streams) for i in range(len(streams) + 1)]
     spans = list(pairwise(edges))
     start = x * float(levels[0])
@@ -98,7 +103,7 @@ def sample_batch(
     guidance: float = 1.0,
 ) -> mx.array:
     """The last state of `steps`: (B, H, W, C), evaluated."""
-    with sampling_threads(x.shape[0]):
+    with sampling_threads(unet.spec, x.shape[0]):
         for state in steps(unet, solver, levels, x, labels, guidance):
             last = state
         mx.eval(last)
@@ -106,15 +111,22 @@ def sample_batch(
 
 
 @contextlib.contextmanager
-def sampling_threads(rows: int) -> Iterator[None]:
-    """Give the BLAS the threads that sampling a batch of `rows` images leaves to it."""
-    with blas_threads(1 if len(_streams(rows)) > 1 else cores()):
+def sampling_threads(spec: UNetSpec, rows: int) -> Iterator[None]:
+    """Give the BLAS the threads with which this network samples `rows` images fastest."""
+    split = len(_streams(spec, rows)) > 1
+    with blas_threads(1 if split or rows * _macs(spec) < _WORTH_SPLITTING else cores()):
         yield
 
 
-def _streams(rows: int) -> list[Any]:
+def _streams(spec: UNetSpec, rows: int) -> list[Any]:
     streams = batch_streams()
-    return streams if rows >= _SMALLEST_SHARE * len(streams) else streams[:1]
+    worth = rows >= len(streams) and rows * _macs(spec) >= _WORTH_SPLITTING
+    return streams if worth else streams[:1]
+
+
+@functools.cache
+def _macs(spec: UNetSpec) -> int:
+    return cost(spec).macs
 
 
 def generate(

@@ -150,7 +150,7 @@ def _draw(
         for a in range(0, spec.count, _BATCH):
             rows = slice(a, min(a + _BATCH, spec.count))
             chosen = None if labels is None else mx.array(labels[rows])
-            with lock.shared(), sampling_threads(rows.stop - rows.start):
+            with lock.shared(), sampling_threads(unet, rows.stop - rows.start):
                 run = steps(
                     teacher.unet, spec.solver, levels, mx.array(start[rows]), chosen, spec.guidance
                 )
