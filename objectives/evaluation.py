@@ -5,6 +5,7 @@ These are the three entry points a worker process knows: `prepare`, `open_evalua
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress, silent
-from ado_nas.quality.judge import Quality, retention
+from ado_nas.quality.judge import Quality
 from ado_nas.specs import Candidate, TaskSpec, to_dict
 from objectives.bench import Bench, open_bench
 from objectives.constraints import reason, violations
+from objectives.quality import compared
 from objectives.quality import figures as quality_figures
 from objectives.reference import (
     check_teacher,
@@ -189,16 +191,10 @@ def comparison(facts: dict[str, Any], quality: Quality, figures: dict[str, Any])
         retention with its interval, speedup, speedup_training_free, compression, memory_reduction.
     """
     reference = facts["reference"]
-    kept = retention(reference["gap"], quality.floor, quality.gap)
-    # The student's drawing alone: the reference's gap and the real images count as exact.
-    low, high = (
-        retention(reference["gap"], quality.floor, gap) for gap in reversed(quality.draw_interval)
-    )
-    free = fastest_free(facts["training_free"], kept)
+    kept = compared(reference, quality)
+    free = fastest_free(facts["training_free"], kept["retention"])
     return {
-        "retention": kept,
-        "retention_low": low,
-        "retention_high": high,
+        **kept,
         "speedup": reference["latency_ms"] / figures["latency_ms"],
         "speedup_batch1": reference["latency_batch1_ms"] / figures["latency_batch1_ms"],
         # Where no training-free point keeps as much, the reference itself is the one to beat.
@@ -239,19 +235,20 @@ def remeasure(
         progress,
         "measuring the reference again",
     )
-    reference = judge.score(images)
+    again = judge.score(images)
+    measured = {"gap": again.gap, "replicates": dataclasses.asdict(again.replicates)}
+    other = {**facts, "reference": {**facts["reference"], **measured}}
     rows = []
     for i, folder in enumerate(folders):
         model = load_model(folder)
         drawn = generate(model.unet, model.sampler.solver, model.levels, start, labels)
         quality = judge.score(drawn)
         found = {**model.card["figures"], **_measured(bench, model)}
-        other = {**facts, "reference": {**facts["reference"], "gap": reference.gap}}
         row = {**quality_figures(quality), **comparison(other, quality, found)}
         before = model.card["figures"]
         row["latency_ms"] = found["latency_ms"]
         row["latency_iqr_ms"] = found["latency_iqr_ms"]
-        row["reference_gap"] = reference.gap
+        row["reference_gap"] = again.gap
         row["repeated"] = bool(row["retention_high"] >= before["retention_low"])
         rows.append(row)
         progress("measuring the front again", i + 1, len(folders))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ado_nas.files import building
 from ado_nas.progress import Progress, silent
 from ado_nas.quality import features
 from ado_nas.quality.features import FeatureNet
-from ado_nas.quality.judge import Judge, Quality
+from ado_nas.quality.intervals import Replicates
+from ado_nas.quality.judge import Judge, Quality, retention, retention_interval
 from ado_nas.quality.nearest import memorizing
 from ado_nas.quality.tasks import moment_noise
 from ado_nas.specs import QualitySpec, digest
@@ -51,21 +53,30 @@ def figures(quality: Quality) -> dict[str, Any]:
         quality: what the judge found.
 
     Returns:
-        Its fields; ``gap_low`` and ``gap_high``, what other noise would change at these real
-        images; ``gap_total_low`` and ``gap_total_high``, with other real images too; and
+        Its fields, the interval as ``gap_low`` and ``gap_high``, without the replicates; and
         ``memorizing``.
     """
     values = dataclasses.asdict(quality)
-    total_low, total_high = values.pop("gap_interval")
-    low, high = values.pop("draw_interval")
+    del values["replicates"]
+    values["gap_low"], values["gap_high"] = values.pop("gap_interval")
     values["sample_count"] = values.pop("samples")
-    intervals = {
-        "gap_low": low,
-        "gap_high": high,
-        "gap_total_low": total_low,
-        "gap_total_high": total_high,
-    }
-    return {**values, **intervals, "memorizing": memorizing(quality.nearest_ratio)}
+    return {**values, "memorizing": memorizing(quality.nearest_ratio)}
+
+
+def compared(reference: Mapping[str, Any], quality: Quality) -> dict[str, float]:
+    """How much of the reference's quality is kept.
+
+    Args:
+        reference: its figures with its ``replicates``, from the same judge and noise.
+        quality: of other images.
+
+    Returns:
+        ``retention`` with the 95% interval ``retention_low`` to ``retention_high``.
+    """
+    gap, parts = reference["gap"], Replicates(**reference["replicates"])
+    low, high = retention_interval(gap, parts, quality)
+    kept = retention(gap, quality.floor, quality.gap)
+    return {"retention": kept, "retention_low": low, "retention_high": high}
 
 
 def gaussian(judge: Judge, dataset: Dataset) -> Quality:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +22,13 @@ from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress
-from ado_nas.quality.judge import Quality, retention
 from ado_nas.runtime import all_cores
 from ado_nas.specs import SamplerSpec, digest, to_dict
 from objectives.bench import Bench
-from objectives.quality import figures, gaussian
+from objectives.quality import compared, figures, gaussian
 from objectives.speed import Latency, latency, peak_memory
 
-SCHEMA = 1
+SCHEMA = 2  # raise it when these figures change
 TIMED = 20  # batches
 
 
@@ -135,6 +135,7 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
     reference = {
         **to_dict(sampler),
         **figures(quality),
+        "replicates": dataclasses.asdict(quality.replicates),
         "gaussian_gap": noise.gap,
         "gaussian_sliced": noise.sliced,
         "retention": 1.0,
@@ -150,7 +151,7 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         "samples": str(folder / "samples.png"),
         "teacher": str(teacher.folder or ""),
     }
-    rows = [_row(bench, s, quality, seed, progress) for s in training_free(bench)]
+    rows = [_row(bench, s, reference, seed, progress) for s in training_free(bench)]
     return {
         "reference": reference,
         "training_free": rows,
@@ -160,14 +161,14 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
 
 
 def _row(
-    bench: Bench, sampler: SamplerSpec, reference: Quality, seed: int, progress: Progress
+    bench: Bench, sampler: SamplerSpec, reference: dict[str, Any], seed: int, progress: Progress
 ) -> dict[str, Any]:
     levels = sampler_levels(bench, sampler)
     images, speed = timed_generate(bench.teacher, sampler, levels, bench, seed, progress)
     quality = bench.judge.score(images)
-    kept = retention(reference.gap, quality.floor, quality.gap)
+    kept = compared(reference, quality)
     times = {"latency_ms": speed.median_ms, "latency_iqr_ms": speed.iqr_ms}
-    return {**to_dict(sampler), **figures(quality), "retention": kept, **times}
+    return {**to_dict(sampler), **figures(quality), **kept, **times}
 
 
 def check_teacher(reference: dict[str, Any], worst: float) -> None:

@@ -160,6 +160,6 @@ def _pick() -> str:
 
 def _seeds() -> str:
     return (
-        "Each student was trained once, with one seed: the intervals cover the drawing and "
-        "judging of images, not the luck of training."
+        "Each student was trained once, with one seed: the intervals cover other noise and other "
+        "held-out images, for student and reference together, not the luck of training."
     )

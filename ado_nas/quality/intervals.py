@@ -28,6 +28,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Replicates:
+    """A gap with a 20th of the images left out in turn; empty for samples of fewer than 40."""
+
+    generated: list[float]
+    real: list[float]
+
+
+@dataclass(frozen=True)
 class Null:
     """A distance between real images and others: what chance alone makes of it."""
 
@@ -36,9 +44,12 @@ class Null:
 
 
 def sample(features: npt.ArrayLike) -> Sample:
-    """Fit features (N, D) and, for the interval, all of them but every 20th in turn."""
+    """Fit features (N, D) and, for the interval, all of them but a 20th in turn.
+
+    Neighbors are left out together, so that classes asked for in turn stay balanced.
+    """
     x = np.asarray(features, np.float64)
-    group = np.arange(len(x)) % GROUPS
+    group = np.arange(len(x)) * GROUPS // max(len(x), 1)
     without = (x[group != g] for g in range(GROUPS)) if len(x) >= 2 * GROUPS else ()
     fitted = tuple(frechet.fit(part) for part in without)
     return Sample(frechet.fit(x), fitted, frechet.unit_bias(x))
@@ -50,28 +61,63 @@ def corrected(real: Gaussian, fake: Gaussian, real_bias: float, fake_bias: float
     return frechet.distance(real, fake) - bias
 
 
-def interval(real: Sample, fake: Sample, both: bool = True) -> tuple[float, float]:
-    """95% interval of the gap by the delete-a-group jackknife.
+def replicates(real: Sample, fake: Sample) -> Replicates:
+    """The gap with each group of the generated, then of the real images left out."""
+    if not (real.without and fake.without):
+        return Replicates([], [])
+    units = real.unit_bias, fake.unit_bias
+    return Replicates(
+        [corrected(real.whole, part, *units) for part in fake.without],
+        [corrected(part, fake.whole, *units) for part in real.without],
+    )
+
+
+def interval(gap: float, parts: Replicates) -> tuple[float, float]:
+    """95% interval of a gap over other noise and other real images, by the jackknife.
 
     Args:
-        real: real features.
-        fake: generated features.
-        both: over both samples; False holds the real one fixed, for comparing models that were
-            judged by the same real images.
+        gap: of all images, before it is cut at 0.
+        parts: its replicates.
 
     Returns:
-        (low, high), not below 0; (0, inf) for samples of fewer than 40.
+        (low, high), not below 0; (0, inf) without replicates.
 
     Source: Shao and Tu 1995, section 5.1; a bootstrap would inflate the distance itself.
     """
-    if not (real.without and fake.without):
+    if not parts.generated:
         return 0.0, float("inf")
-    units = real.unit_bias, fake.unit_bias
-    center = corrected(real.whole, fake.whole, *units)
-    by_real = [corrected(part, fake.whole, *units) for part in real.without if both] or [center]
-    by_fake = [corrected(real.whole, part, *units) for part in fake.without]
-    half = _STUDENT_T * float(np.sqrt(_jackknife(by_real) + _jackknife(by_fake)))
-    return max(center - half, 0.0), max(center + half, 0.0)
+    half = _STUDENT_T * float(np.sqrt(_jackknife(parts.generated) + _jackknife(parts.real)))
+    return max(gap - half, 0.0), max(gap + half, 0.0)
+
+
+def ratio_interval(
+    above: tuple[float, Replicates], below: tuple[float, Replicates], floor: float
+) -> tuple[float, float]:
+    """95% interval of ``(gap_a + floor) / (gap_b + floor)``, both judged by the same real images.
+
+    The same images are left out of both, so that what common noise and common real images do to
+    both alike cancels. The floor counts as exact.
+
+    Args:
+        above: gap and replicates of the reference.
+        below: of the student.
+        floor: of the judge, positive.
+
+    Returns:
+        (low, high); (0, inf) without replicates.
+    """
+    if not (above[1].generated and below[1].generated):
+        return 0.0, float("inf")
+
+    def log_ratio(a: npt.ArrayLike, b: npt.ArrayLike) -> F64:
+        found: F64 = np.log(np.maximum(a, 0.0) + floor) - np.log(np.maximum(b, 0.0) + floor)
+        return found
+
+    center = float(log_ratio(above[0], below[0]))
+    variance = _jackknife(log_ratio(above[1].generated, below[1].generated))
+    variance += _jackknife(log_ratio(above[1].real, below[1].real))
+    half = _STUDENT_T * float(np.sqrt(variance))
+    return float(np.exp(center - half)), float(np.exp(center + half))
 
 
 def null(
@@ -109,5 +155,5 @@ def gap_measure(real: F64, fake: F64) -> float:
     return corrected(frechet.fit(real), frechet.fit(fake), *units)
 
 
-def _jackknife(values: Sequence[float]) -> float:
+def _jackknife(values: Sequence[float] | F64) -> float:
     return float((len(values) - 1) * np.var(values))

@@ -12,7 +12,7 @@ from ado_nas.data import Split
 from ado_nas.errors import DataError
 from ado_nas.quality import coverage, frechet, intervals, kernel, nearest, sliced
 from ado_nas.quality.features import FeatureNet
-from ado_nas.quality.intervals import Null, Sample
+from ado_nas.quality.intervals import Null, Replicates, Sample
 from ado_nas.quality.threads import single_thread
 from ado_nas.specs import QualitySpec
 
@@ -27,8 +27,8 @@ class Quality:
     """How far generated images are from held-out real ones; the objective is `gap`."""
 
     gap: float  # Frechet distance less its bias, not below 0; real images' variance is 100
-    gap_interval: tuple[float, float]  # 95%, by jackknife
-    draw_interval: tuple[float, float]  # likewise, for these real images: what other noise changes
+    gap_interval: tuple[float, float]  # 95%, over other noise and other real images
+    replicates: Replicates  # of the gap, for the interval of a ratio of two
     frechet: float  # as measured
     bias: float  # subtracted from it
     floor: float  # gap that chance alone makes between real images in one case of 20
@@ -98,13 +98,14 @@ class Judge:
         real = self._sample
         raw = frechet.distance(real.whole, fake.whole)
         bias = real.unit_bias / real.whole.count + fake.unit_bias / fake.whole.count
+        parts = intervals.replicates(real, fake)
         sliced_null = self._sliced_null(len(found))
         slices = sliced.project(found, self._directions)
         around = coverage.neighbors(self._real, found, self._radii)
         return Quality(
             gap=max(raw - bias, 0.0),
-            gap_interval=intervals.interval(real, fake),
-            draw_interval=intervals.interval(real, fake, both=False),
+            gap_interval=intervals.interval(raw - bias, parts),
+            replicates=parts,
             frechet=raw,
             bias=bias,
             floor=self.floor(len(found)),
@@ -132,7 +133,9 @@ class Judge:
 
     @functools.cached_property
     def _sample(self) -> Sample:
-        return intervals.sample(self._real)
+        # In random order, for files often come sorted by class.
+        order = np.random.default_rng(self.spec.seed).permutation(len(self._real))
+        return intervals.sample(self._real[order])
 
     @functools.cached_property
     def _gap_null(self) -> Null:
@@ -184,3 +187,20 @@ def retention(reference_gap: float, floor: float, gap: float) -> float:
         gap: of the student.
     """
     return (reference_gap + floor) / (gap + floor)
+
+
+def retention_interval(
+    reference_gap: float, reference: Replicates, student: Quality
+) -> tuple[float, float]:
+    """95% interval of a retention over other noise and other real images.
+
+    Args:
+        reference_gap: of the reference.
+        reference: its replicates, from the same judge and the same noise.
+        student: judged likewise.
+
+    Returns:
+        (low, high).
+    """
+    above, below = (reference_gap, reference), (student.gap, student.replicates)
+    return intervals.ratio_interval(above, below, student.floor)
