@@ -48,7 +48,9 @@ INTERRUPTED = 130
 
 @app.command()
 def search(
-    preset: Annotated[str | None, typer.Option(help="digits, shapes16 or smoke.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
     data: Annotated[str | None, typer.Option(help="digits, shapes, or a folder.")] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -22,7 +23,12 @@ from ado_nas.errors import SpecError, nearest
 T = TypeVar("T")
 
 ACTIVATIONS = ("relu", "hardswish", "silu", "gelu")
-ATTENTION = ("none", "full")
+ATTENTION = ("none", "full", "linear", "window")
+CONVOLUTIONS = ("full", "separable")
+NORMS = ("group", "rms")
+DOWNSAMPLES = ("conv", "pool", "fold")
+UPSAMPLES = ("conv", "nearest", "fold")
+SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
 SOLVERS = ("ddim", "dpmpp_2m")
 SCHEDULES = ("karras", "logsnr", "dp")
@@ -43,7 +49,13 @@ class UNetSpec:
     blocks: tuple[int, ...] = (1, 1)
     attention: tuple[str, ...] = ("none", "full")
     head_dim: int = 16
+    window: int = 4  # side of the squares of window attention, in pixels of the feature map
     activation: str = "silu"
+    conv: str = "full"  # separable: the blocks' 3x3 convolutions by channel, then 1x1
+    norm: str = "group"  # rms: over the channels of each pixel
+    downsample: str = "conv"  # pool: the mean of 2x2; fold: 2x2 into channels, then 1x1
+    upsample: str = "conv"  # nearest: no convolution after it; fold: 1x1, then channels into 2x2
+    skip: str = "concat"  # add: through a 1x1 convolution where widths differ
     time_width: int = 128
     middle: bool = True  # two blocks, with the last level's attention between them
     groups: int = 4  # of the group norms; divides every width
@@ -66,6 +78,13 @@ class UNetSpec:
         if min(self.blocks) < 1:
             raise SpecError(f"blocks {self.blocks}: at least one per level")
         _one_of("activation", self.activation, ACTIVATIONS)
+        _one_of("conv", self.conv, CONVOLUTIONS)
+        _one_of("norm", self.norm, NORMS)
+        _one_of("downsample", self.downsample, DOWNSAMPLES)
+        _one_of("upsample", self.upsample, UPSAMPLES)
+        _one_of("skip", self.skip, SKIPS)
+        if self.window < 2:
+            raise SpecError(f"window {self.window}: at least 2 pixels a side")
         _one_of("prediction", self.prediction, PREDICTIONS)
         for level, kind in enumerate(self.attention):
             _one_of("attention", kind, ATTENTION)
@@ -90,6 +109,26 @@ class UNetSpec:
     def hash(self) -> str:
         """Twelve hex digits that equal specs share."""
         return digest(self)
+
+    @property
+    def canonical(self) -> UNetSpec:
+        """The same network with what does not matter to it at its default.
+
+        Window attention over a map no larger than the window is full attention.
+        """
+        sides = [self.resolution // (self.patch * 2**level) for level in range(len(self.widths))]
+        pairs = zip(self.attention, sides, strict=True)
+        kinds = tuple("full" if k == "window" and s <= self.window else k for k, s in pairs)
+        changes: dict[str, Any] = {"attention": kinds}
+        if all(k == "none" for k in kinds):
+            changes["head_dim"] = UNetSpec.head_dim
+        if "window" not in kinds:
+            changes["window"] = UNetSpec.window
+        if self.norm != "group":
+            changes["groups"] = math.gcd(UNetSpec.groups, *self.widths)
+        if len(self.widths) == 1:
+            changes |= {"downsample": UNetSpec.downsample, "upsample": UNetSpec.upsample}
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -183,8 +222,8 @@ class TeacherSpec:
     label_dropout: float = (
         0.1  # share of labels hidden, so that guidance has an unconditional twin
     )
-    p_mean: float = -1.2  # mean and deviation of log sigma in training (EDM)
-    p_std: float = 1.2
+    p_mean: float = -0.5  # of log(sigma / sigma_data) in training; EDM has -1.2 + log 2 = -0.5
+    p_std: float = 1.2  # likewise
     seed: int = 0
 
 

@@ -31,6 +31,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "runtime": Benchmark(
         "benchmarks.runtime", 2, "a training step and a sampling pass: stock MLX, ours, PyTorch"
     ),
+    "attention": Benchmark(
+        "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

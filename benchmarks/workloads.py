@@ -41,11 +41,11 @@ def write_inputs(task: TaskSpec, nfe: int, seed: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
     unet, batch, count = task.teacher.unet, task.teacher.batch, task.latency_batch
     shape = (unet.resolution, unet.resolution, unet.in_channels)
-    log_sigma = task.teacher.p_mean + task.teacher.p_std * rng.standard_normal(batch)
+    log_ratio = task.teacher.p_mean + task.teacher.p_std * rng.standard_normal(batch)
     limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
     inputs = {
         "x0": rng.uniform(-1, 1, (batch, *shape)).astype(np.float32),
-        "sigma": np.exp(log_sigma).astype(np.float32),
+        "sigma": (unet.sigma_data * np.exp(log_ratio)).astype(np.float32),
         "noise": rng.standard_normal((batch, *shape), dtype=np.float32),
         "labels": rng.integers(0, unet.num_classes + 1, batch).astype(np.int32),
         "start": rng.standard_normal((count, *shape), dtype=np.float32),

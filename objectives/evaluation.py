@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ado_nas.device import real
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.student import Lessons, distill
 from ado_nas.errors import Diverged
@@ -61,7 +62,8 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
     check_teacher(facts["reference"], task.worst_teacher)
     took = round(time.monotonic() - started, 2)
     seconds = {**bench.seconds, "reference": took}
-    return {**facts, "task": to_dict(bench.task), "seconds": seconds}
+    hardware = to_dict(real().hardware)
+    return {**facts, "task": to_dict(bench.task), "hardware": hardware, "seconds": seconds}
 
 
 def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:

@@ -62,7 +62,7 @@ class EvaluationModule(Protocol):
         (path of a PNG)}, ``training_free`` [{solver, schedule, nfe, gap, gap_low, gap_high,
         retention, latency_ms}], ``environment`` {...}, ``digests`` {data, teacher, trajectories,
         features}, ``seconds`` {teacher, trajectories, ...}, ``task`` (the task with what only the
-        data could tell).
+        data could tell), ``hardware`` (fields of `ado_nas.hardware.Hardware`).
         """
 
     def open_evaluator(self, task: TaskSpec, workspace: Path) -> Evaluator:

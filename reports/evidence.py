@@ -24,6 +24,7 @@ def notes(record: StudyRecord) -> Html:
         A list of sentences.
     """
     found = [_gap(record), _retention(record), _latency(record), _again(record), _seeds(), _pick()]
+    found += [f"Because of the device, {sentence}." for sentence in record.left_out]
     return element("ul", *(element("li", text) for text in found if text), class_="notes")
 
 
@@ -68,7 +69,10 @@ def environment(record: StudyRecord) -> Html:
     """
     parts = (
         ("Environment", record.environment),
-        ("Reference", {k: v for k, v in record.reference.items() if k != "samples"}),
+        (
+            "Reference",
+            {k: v for k, v in record.reference.items() if k not in ("samples", "replicates")},
+        ),
         ("Digests", record.digests),
         ("Settings", record.config),
     )

@@ -5,11 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ado_nas.errors import SpecError, nearest
-from ado_nas.specs import ACTIVATIONS, SCHEDULES
+from ado_nas.specs import (
+    ACTIVATIONS,
+    ATTENTION,
+    CONVOLUTIONS,
+    DOWNSAMPLES,
+    NORMS,
+    SCHEDULES,
+    SKIPS,
+    UPSAMPLES,
+)
 from search_spaces.chooser import Choice
 
-PLACEMENTS = ("none", "low", "all")
-DIMENSIONS = ("widths", "blocks", "attention", "activation", "patch", "steps", "schedule")
+PLACEMENTS = ("low", "all")  # at the coarsest level only, or at every level
+KINDS = tuple(kind for kind in ATTENTION if kind != "none")
+UNET_DIMENSIONS = (
+    "widths",
+    "patch",
+    "blocks",
+    "attention",
+    "head_dim",
+    "conv",
+    "norm",
+    "activation",
+    "resample",
+    "middle",
+    "skip",
+    "time_width",
+)
+DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule")
+_KNOWN = {
+    "attention": ("none", *PLACEMENTS, *(f"{p}:{k}" for p in PLACEMENTS for k in KINDS)),
+    "conv": CONVOLUTIONS,
+    "norm": NORMS,
+    "activation": ACTIVATIONS,
+    "resample": tuple(f"{down}-{up}" for down in DOWNSAMPLES for up in UPSAMPLES),
+    "skip": SKIPS,
+    "schedule": SCHEDULES,
+}
 
 
 @dataclass(frozen=True)
@@ -25,14 +58,19 @@ class Space:
     """The choices of each dimension, cheapest first; a single choice is fixed, not searched."""
 
     widths: tuple[str, ...] = ("8-16", "12-24", "16-32", "24-48", "32-64")  # finest level first
-    blocks: tuple[str, ...] = ("1-1", "1-2", "2-1", "2-2")  # last entry repeats
-    attention: tuple[str, ...] = ("none", "low")  # low: at the coarsest level only
-    activation: tuple[str, ...] = ("relu", "hardswish")
     patch: tuple[int, ...] = (2, 1)
+    blocks: tuple[str, ...] = ("1-1", "1-2", "2-1", "2-2")  # last entry repeats
+    attention: tuple[str, ...] = ("none", "low")  # PLACEMENT:KIND, full where no kind is said
+    head_dim: tuple[int, ...] = (16,)  # the largest; a network uses what divides its widths
+    conv: tuple[str, ...] = ("full",)
+    norm: tuple[str, ...] = ("group",)
+    activation: tuple[str, ...] = ("relu", "hardswish")
+    resample: tuple[str, ...] = ("conv-conv",)  # down-up
+    middle: tuple[bool, ...] = (False,)
+    skip: tuple[str, ...] = ("concat",)
+    time_width: tuple[int, ...] = (0,)  # 0: four times the finest width, at least 32
     steps: tuple[int, ...] = (1, 2, 3, 4)
     schedule: tuple[str, ...] = ("karras", "dp")
-    head_dim: int = 16  # the largest; a level uses the largest divisor of its width up to this
-    time_width: int = 0  # 0: four times the finest width, at least 32
     anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
 
     def __post_init__(self) -> None:
@@ -40,8 +78,7 @@ class Space:
             choices = getattr(self, name)
             if not choices or len(set(choices)) != len(choices):
                 raise SpecError(f"space.{name} {choices}: give at least one choice, each once")
-        known = {"attention": PLACEMENTS, "activation": ACTIVATIONS, "schedule": SCHEDULES}
-        for name, allowed in known.items():
+        for name, allowed in _KNOWN.items():
             for choice in set(getattr(self, name)) - set(allowed):
                 raise SpecError(f"space.{name} {choice!r} is unknown; {nearest(choice, allowed)}")
         for text in (*self.widths, *self.blocks):

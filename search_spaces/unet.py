@@ -1,7 +1,8 @@
-"""The architecture dimensions: widths, blocks, attention placement, activation, patch."""
+"""The architecture dimensions, from the widths of the levels to that of the time embedding."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -10,7 +11,23 @@ from typing import Any
 from ado_nas.errors import SpecError
 from ado_nas.specs import UNetSpec
 from search_spaces.chooser import Choice, Chooser, choose
-from search_spaces.space import Space, numbers
+from search_spaces.space import UNET_DIMENSIONS, Space, numbers
+
+# By dimension, in an order in which each is clear once those before it are: the fields it sets.
+_FIELDS = {
+    "widths": ("widths",),
+    "patch": ("patch",),
+    "blocks": ("blocks",),
+    "attention": ("attention",),
+    "head_dim": ("head_dim",),
+    "conv": ("conv",),
+    "norm": ("norm",),
+    "activation": ("activation",),
+    "resample": ("downsample", "upsample"),
+    "middle": ("middle",),
+    "skip": ("skip",),
+    "time_width": ("time_width",),
+}
 
 
 def draw_unet(space: Space, chooser: Chooser, base: UNetSpec) -> UNetSpec:
@@ -27,22 +44,8 @@ def draw_unet(space: Space, chooser: Chooser, base: UNetSpec) -> UNetSpec:
     Raises:
         SpecError: no patch of the space fits the resolution.
     """
-    widths = numbers(choose(chooser, "widths", space.widths))
-    blocks = numbers(choose(chooser, "blocks", space.blocks))
-    placement = choose(chooser, "attention", space.attention)
-    activation = choose(chooser, "activation", space.activation)
-    patch = choose(chooser, "patch", space.patch)
-    return dataclasses.replace(
-        base,
-        patch=fitting_patch(space, patch, base.resolution, len(widths)),
-        widths=widths,
-        blocks=(blocks + blocks[-1:] * len(widths))[: len(widths)],
-        attention=_placed(placement, len(widths)),
-        head_dim=_head_dim(space, placement, widths),
-        activation=activation,
-        groups=math.gcd(base.groups, *widths),
-        time_width=space.time_width or max(32, 4 * widths[0]),
-    )
+    drawn = {name: choose(chooser, name, getattr(space, name)) for name in UNET_DIMENSIONS}
+    return _assembled(space, drawn, base)
 
 
 def unet_params(unet: UNetSpec, space: Space) -> dict[str, Choice]:
@@ -53,21 +56,26 @@ def unet_params(unet: UNetSpec, space: Space) -> dict[str, Choice]:
         space: what can be chosen.
 
     Returns:
-        A choice for each architecture dimension.
+        A choice for each architecture dimension: the first that makes no difference to the network
+        where several do not.
 
     Raises:
         SpecError: the space has no such network.
     """
-    levels = len(unet.widths)
-    placed = {p: _placed(p, levels) for p in space.attention}
-    padded = {b: (numbers(b) + numbers(b)[-1:] * levels)[:levels] for b in space.blocks}
-    return {
-        "widths": _matching("widths", {w: numbers(w) for w in space.widths}, unet.widths),
-        "blocks": _matching("blocks", padded, unet.blocks),
-        "attention": _matching("attention", placed, unet.attention),
-        "activation": _matching("activation", {a: a for a in space.activation}, unet.activation),
-        "patch": _matching("patch", {p: p for p in space.patch}, unet.patch),
-    }
+    found: dict[str, Any] = {name: getattr(space, name)[0] for name in UNET_DIMENSIONS}
+    for name, fields in _FIELDS.items():
+        wanted = [getattr(unet, field) for field in fields]
+        for choice in getattr(space, name):
+            with contextlib.suppress(SpecError):  # a choice that this resolution cannot take
+                made = _assembled(space, {**found, name: choice}, unet)
+                if [getattr(made, field) for field in fields] == wanted:
+                    found[name] = choice
+                    break
+        else:
+            known = ", ".join(map(str, getattr(space, name)))
+            said = wanted[0] if len(wanted) == 1 else tuple(wanted)
+            raise SpecError(f"the space has no {name} that makes {said}; known: {known}")
+    return found
 
 
 def fitting_patch(space: Space, patch: int, resolution: int, levels: int) -> int:
@@ -87,25 +95,38 @@ def fitting_patch(space: Space, patch: int, resolution: int, levels: int) -> int
     return smaller[-1] if smaller else fits[0]
 
 
-def _placed(placement: str, levels: int) -> tuple[str, ...]:
-    if placement == "low":
-        return ("none",) * (levels - 1) + ("full",)
-    return ("full" if placement == "all" else "none",) * levels
+def _assembled(space: Space, drawn: Mapping[str, Any], base: UNetSpec) -> UNetSpec:
+    widths, blocks = numbers(drawn["widths"]), numbers(drawn["blocks"])
+    attention = _placed(drawn["attention"], len(widths))
+    down, _, up = drawn["resample"].partition("-")
+    return dataclasses.replace(
+        base,
+        patch=fitting_patch(space, drawn["patch"], base.resolution, len(widths)),
+        widths=widths,
+        blocks=(blocks + blocks[-1:] * len(widths))[: len(widths)],
+        attention=attention,
+        head_dim=_head_dim(drawn["head_dim"], attention, widths),
+        conv=drawn["conv"],
+        norm=drawn["norm"],
+        activation=drawn["activation"],
+        downsample=down,
+        upsample=up,
+        middle=drawn["middle"],
+        skip=drawn["skip"],
+        groups=math.gcd(base.groups, *widths),
+        time_width=drawn["time_width"] or max(32, 4 * widths[0]),
+    ).canonical
 
 
-def _head_dim(space: Space, placement: str, widths: tuple[int, ...]) -> int:
-    """One head size for all attended levels; the default where nothing attends."""
-    kinds = _placed(placement, len(widths))
-    attended = [w for w, kind in zip(widths, kinds, strict=True) if kind != "none"]
-    if not attended:
-        return UNetSpec().head_dim
-    return max(d for d in range(1, space.head_dim + 1) if all(w % d == 0 for w in attended))
+def _placed(choice: str, levels: int) -> tuple[str, ...]:
+    placement, _, kind = choice.partition(":")
+    if placement == "none":
+        return ("none",) * levels
+    kind = kind or "full"
+    return (kind,) * levels if placement == "all" else ("none",) * (levels - 1) + (kind,)
 
 
-def _matching(name: str, known: Mapping[Any, object], wanted: object) -> Choice:
-    for choice, value in known.items():
-        if value == wanted:
-            found: Choice = choice
-            return found
-    choices = ", ".join(map(str, known))
-    raise SpecError(f"the space has no {name} that makes {wanted}; known: {choices}")
+def _head_dim(largest: int, attention: tuple[str, ...], widths: tuple[int, ...]) -> int:
+    """One head size for all attended levels; anything where nothing attends."""
+    attended = [w for w, kind in zip(widths, attention, strict=True) if kind != "none"]
+    return max(d for d in range(1, largest + 1) if all(w % d == 0 for w in attended))

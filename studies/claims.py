@@ -46,7 +46,7 @@ def claim(session: Session, worker: str) -> Claim | str:
             return "wait"
         trial = session.study.ask()
         base = session.task.teacher.unet
-        candidate = draw(config.space, trial, base, config.distillation)
+        candidate = draw(session.space, trial, base, config.distillation)
         marks = {"worker": worker, "spec_hash": candidate.hash}
         session.store.write_attributes(trial._trial_id, marks)
     return Claim(trial, candidate, original(trials, candidate.hash, trial.number))

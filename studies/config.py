@@ -66,7 +66,7 @@ def resolve(
     """Put a preset, a file and flags together; later ones win.
 
     Args:
-        preset: its name; None takes the file's, or ``digits``.
+        preset: its name; None takes the file's, or the one for the data, or ``digits``.
         file: TOML with fields of `SearchConfig`.
         flags: by name of `FLAGS`, field or dotted path (``task.data.seed``); None is not given.
 
@@ -77,7 +77,7 @@ def resolve(
         AdoNasError: a name or key is unknown (naming the nearest), or a value cannot be used.
     """
     given = _read(file) if file else {}
-    name = preset or given.get("preset") or "digits"
+    name = preset or given.get("preset") or _preset_for(given, flags or {})
     if name not in presets():
         raise ConfigError(f"no preset {name!r}; {nearest(str(name), presets())}")
     config = from_dict(SearchConfig, _read(PRESETS / f"{name}.toml"), SearchConfig())
@@ -87,6 +87,13 @@ def resolve(
         raise ConfigError(f"{file}: {error}") from error
     config = from_dict(SearchConfig, _nested(flags or {}), config)
     return check(dataclasses.replace(config, preset=name, study=config.study or name))
+
+
+def _preset_for(given: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    """The preset made for the data that is asked for."""
+    named = {"digits": "digits", "shapes": "shapes16"}
+    wanted = flags.get("data") or given.get("task", {}).get("data", {}).get("name") or "digits"
+    return named.get(str(wanted), "folder")
 
 
 def check(config: SearchConfig) -> SearchConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from ado_nas.errors import StudyError, nearest
+from ado_nas.specs import from_dict
+from search_spaces.space import Space
 from studies.axes import VALUES, Point, axes
 from studies.ledger import state
 from studies.pareto import front, hypervolume
 from studies.record import StudyRecord, TrialRecord
 from studies.selection import pick
+from studies.session import fitting
 from studies.storage import open_store, study_names
 
 _OWN = ("state", "reason", "folder", "spec_hash", "worker", *VALUES)
@@ -70,8 +73,17 @@ def study_record(study: optuna.Study, workspace: Path) -> StudyRecord:
         reference_point=_point(corner),
         seconds={**facts.get("seconds", {}), **attributes.get("seconds", {})},
         remeasured=remeasured,
+        left_out=left_out(attributes),
         id=str(attributes.get("id", "")),
     )
+
+
+def left_out(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the device took from the space of a study with these attributes."""
+    if "config" not in attributes:
+        return ()
+    space = from_dict(Space, attributes["config"].get("space", {}))
+    return fitting(space, attributes.get("facts", {}))[1]
 
 
 def trial_record(trial: FrozenTrial, workspace: Path) -> TrialRecord:

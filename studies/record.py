@@ -46,6 +46,7 @@ class StudyRecord:
     reference_point: tuple[float, float, float]  # log gap + floor, log ms, log MB
     seconds: dict[str, float] = field(default_factory=dict)
     remeasured: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial number
+    left_out: tuple[str, ...] = ()  # what the device took from the space, in sentences
     id: str = ""  # tells two studies of one name apart, should the first be deleted
 
     def trial(self, number: int) -> TrialRecord:

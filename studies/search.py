@@ -176,7 +176,7 @@ def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]
 
 def _enqueue_anchors(session: Session) -> None:
     """Before any worker starts, and all of them again on resume: what exists is skipped."""
-    for params in anchors(session.config.space):
+    for params in anchors(session.space):
         session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
 
 

@@ -14,8 +14,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ado_nas.hardware import Hardware
 from ado_nas.specs import Candidate, TaskSpec, from_dict
 from search_spaces.candidate import build
+from search_spaces.hardware import narrowed
+from search_spaces.space import Space
 from studies.axes import METRICS, Point, reference_point
 from studies.config import SearchConfig
 from studies.identity import refuse_changes, settings, surroundings
@@ -46,6 +49,11 @@ class Session:
         """The task, with what only the data could tell (channels, classes) filled in."""
         return from_dict(TaskSpec, self.facts.get("task", {}), self.config.task)
 
+    @cached_property
+    def space(self) -> Space:
+        """The configured space, without what the device of this study makes expensive."""
+        return fitting(self.config.space, self.facts)[0]
+
     @property
     def floor(self) -> float:
         """What the measure of quality cannot resolve; at least a trace, for the logarithm."""
@@ -64,7 +72,7 @@ class Session:
     def candidate(self, params: dict[str, Any]) -> Candidate:
         """The candidate of these choices."""
         base = self.task.teacher.unet
-        return build(self.config.space, params, base, self.config.distillation)
+        return build(self.space, params, base, self.config.distillation)
 
 
 def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Session:
@@ -97,6 +105,23 @@ def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Sess
     session = Session(config, workspace, store, study)
     study.sampler = _sampler(session, worker)
     return session
+
+
+def fitting(space: Space, facts: dict[str, Any]) -> tuple[Space, tuple[str, ...]]:
+    """A space as the device of a study allows it; as it is where the device is not known.
+
+    The device is looked at once, when the study is prepared: its free memory changes by the hour.
+
+    Args:
+        space: as configured.
+        facts: of the study.
+
+    Returns:
+        The space, and a sentence on each thing left out or moved.
+    """
+    if "hardware" not in facts:
+        return space, ()
+    return narrowed(space, from_dict(Hardware, facts["hardware"]))
 
 
 def bind(session: Session, facts: dict[str, Any]) -> None:
@@ -142,7 +167,9 @@ def _sampler(session: Session, worker: int) -> optuna.samplers.BaseSampler:
         return session.candidate(params).hash
 
     base = make_sampler(config.sampler, seed % 2**32, config.trials, config.startup)
-    return DistinctSampler(base, config.space, hashes, hash_of, seed)
+    prepared = "facts" in session.study.user_attrs
+    space = session.space if prepared else config.space  # nobody draws before
+    return DistinctSampler(base, space, hashes, hash_of, seed)
 
 
 def _taken(store: Store) -> list[str]:

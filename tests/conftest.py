@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests must not reach them."""
-    for name in ("ADO_WORKSPACE", "ADO_RUNTIME", "ADO_CORES"):
+    for name in ("ADO_WORKSPACE", "ADO_RUNTIME", "ADO_CORES", "ADO_FAKE_DEVICE"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -26,10 +26,12 @@ def check(spec: DataSpec) -> None:
     """Refuse a folder that is missing or holds no image file, without opening any.
 
     Raises:
-        DataError: saying which, and what was found instead.
+        DataError: saying which, and what was found instead; or no folder is named.
     """
     if not 4 <= spec.resolution <= 1024:
         raise DataError(f"images at {spec.resolution} px: give 4 to 1024")
+    if not spec.name:
+        raise DataError("no data is named; give --data FOLDER, digits or shapes")
     files(Path(spec.name))
 
 

@@ -40,23 +40,28 @@ def cost(spec: UNetSpec) -> Cost:
     kept = sum(_outputs(layer) for layer in plan)
     macs = sum(_macs(layer) for layer in plan)
     for layer in plan:
-        if layer.name.endswith("to_q"):
+        if layer.keys:
             tokens, width = layer.side**2, layer.out.width
             # Scores and their mix with the values; training keeps the scores of every head.
-            macs += 2 * tokens**2 * width
-            kept += width // spec.head_dim * tokens**2 + tokens * width
+            macs += 2 * tokens * layer.keys * width
+            kept += width // spec.head_dim * tokens * layer.keys + tokens * width
     return Cost(params, macs, params * _BYTES, kept * _BYTES)
 
 
 def parameters(layer: Layer) -> int:
-    """Elements of a layer's weight and, but for an embedding, its bias."""
-    if layer.kind == "norm":
-        return 2 * layer.out.width
-    weights = layer.kernel**2 * layer.fan_in * layer.out.width
-    return weights if layer.kind == "embedding" else weights + layer.out.width
+    """Elements of a layer's weight and, where it has one, its bias."""
+    width = layer.out.width
+    if layer.kind in ("norm", "rms"):
+        return 2 * width if layer.kind == "norm" else width
+    if layer.kind == "depthwise":
+        return layer.kernel**2 * width
+    weights = layer.kernel**2 * layer.fan_in * width
+    return weights if layer.kind == "embedding" else weights + width
 
 
 def _macs(layer: Layer) -> int:
+    if layer.kind == "depthwise":
+        return layer.kernel**2 * _outputs(layer)
     if layer.kind not in ("conv", "linear"):
         return 0
     return layer.kernel**2 * layer.fan_in * _outputs(layer)

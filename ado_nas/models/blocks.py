@@ -11,7 +11,9 @@ from collections.abc import Callable
 import mlx.core as mx
 import mlx.nn as nn
 
+from ado_nas.models.chunks import exp
 from ado_nas.models.norms import GroupNorm
+from ado_nas.specs import UNetSpec
 
 Activation = Callable[[mx.array], mx.array]
 
@@ -25,8 +27,11 @@ def hardswish(x: mx.array) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """Sigmoid-weighted linear unit, uncompiled so that it runs the same on every backend."""
-    return x * mx.sigmoid(x)
+    """Sigmoid-weighted linear unit, by the device's quick exponential.
+
+    Source: Elfwing et al. 2018, eq. 1.
+    """
+    return x / (1 + exp(-mx.maximum(x, -80)))  # beyond, the power overflows and its slope is NaN
 
 
 def relu(x: mx.array) -> mx.array:
@@ -81,22 +86,78 @@ def depth_to_space(x: mx.array, factor: int) -> mx.array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, -1)
 
 
+class Depthwise(nn.Module):
+    """A 3x3 convolution of each channel by itself, without bias."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = mx.random.uniform(-1 / 3, 1 / 3, (width, 3, 3, 1))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Convolve: (B, H, W, C) to (B, H, W, C)."""
+        if mx.default_device() != mx.Device(mx.cpu):
+            return mx.conv2d(x, self.weight, padding=1, groups=x.shape[-1])
+        # Nine scaled copies: on a CPU, MLX's own runs naive loops.
+        h, w = x.shape[1:3]
+        wide = mx.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        taps = (
+            wide[:, i : i + h, j : j + w] * self.weight[:, i, j, 0]
+            for i in range(3)
+            for j in range(3)
+        )
+        first = next(taps)
+        return sum(taps, first)
+
+
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of each channel by itself, then a 1x1 convolution over all of them.
+
+    Source: Howard et al. 2017 (MobileNets), section 3.1.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.depthwise = Depthwise(inputs)
+        self.pointwise = nn.Linear(inputs, outputs)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Convolve: (B, H, W, C_in) to (B, H, W, C_out)."""
+        out: mx.array = self.pointwise(self.depthwise(x))
+        return out
+
+
+def conv3x3(spec: UNetSpec, inputs: int, outputs: int, zero: bool = False) -> nn.Module:
+    """The convolution of a block, of the spec's kind; `zero` makes it start as nothing."""
+    if spec.conv == "separable":
+        separable = SeparableConv(inputs, outputs)
+        if zero:
+            separable.pointwise.weight = mx.zeros_like(separable.pointwise.weight)
+            separable.pointwise.bias = mx.zeros_like(separable.pointwise.bias)
+        return separable
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    if zero:
+        conv.weight = mx.zeros_like(conv.weight)
+    return conv
+
+
+def norm_of(spec: UNetSpec, width: int) -> nn.Module:
+    """A norm over features of this width, of the spec's kind."""
+    return GroupNorm(spec.groups, width) if spec.norm == "group" else nn.RMSNorm(width)
+
+
 class Resnet(nn.Module):
     """Two 3x3 convolutions around a noise-level shift, with a residual path (ResnetBlock2D)."""
 
-    def __init__(
-        self, inputs: int, outputs: int, time_width: int, groups: int, activation: Activation
-    ):
+    def __init__(self, spec: UNetSpec, inputs: int, outputs: int):
         super().__init__()
-        self.norm1 = GroupNorm(groups, inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time_width, outputs)
-        self.norm2 = GroupNorm(groups, outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.conv2.weight = mx.zeros_like(self.conv2.weight)
+        self.norm1 = norm_of(spec, inputs)
+        self.conv1 = conv3x3(spec, inputs, outputs)
+        self.time_emb_proj = nn.Linear(spec.time_width, outputs)
+        self.norm2 = norm_of(spec, outputs)
+        self.conv2 = conv3x3(spec, outputs, outputs, zero=True)
         if inputs != outputs:
             self.conv_shortcut = nn.Linear(inputs, outputs)
-        self._act = activation
+        self._act = ACTIVATION[spec.activation]
 
     def __call__(self, x: mx.array, temb: mx.array) -> mx.array:
         """Transform features.
@@ -141,7 +202,67 @@ class Upsample(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Double both sides: (B, H, W, C) to (B, 2 H, 2 W, C)."""
+        convolved: mx.array = self.conv(doubled(x))
+        return convolved
+
+
+class Pool(nn.Module):
+    """The mean of each 2x2 square (Downsample2D without a convolution)."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Halve both sides: (B, H, W, C) to (B, H / 2, W / 2, C)."""
         b, h, w, c = x.shape
-        x = mx.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-        doubled: mx.array = self.conv(x.reshape(b, 2 * h, 2 * w, c))
-        return doubled
+        return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+class Nearest(nn.Module):
+    """Each pixel four times (Upsample2D without a convolution)."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Double both sides: (B, H, W, C) to (B, 2 H, 2 W, C)."""
+        return doubled(x)
+
+
+class FoldDown(nn.Module):
+    """2x2 squares folded into channels, then a 1x1 convolution: one matrix product."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(4 * width, width)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Halve both sides: (B, H, W, C) to (B, H / 2, W / 2, C)."""
+        halved: mx.array = self.linear(space_to_depth(x, 2))
+        return halved
+
+
+class FoldUp(nn.Module):
+    """A 1x1 convolution to four times the channels, then channels unfolded into 2x2 squares.
+
+    Source: Shi et al. 2016 (sub-pixel convolution), section 2.2.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, 4 * width)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Double both sides: (B, H, W, C) to (B, 2 H, 2 W, C)."""
+        return depth_to_space(self.linear(x), 2)
+
+
+def doubled(x: mx.array) -> mx.array:
+    """Nearest-neighbor doubling: (B, H, W, C) to (B, 2 H, 2 W, C)."""
+    b, h, w, c = x.shape
+    x = mx.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
+    return x.reshape(b, 2 * h, 2 * w, c)
+
+
+def downsample(kind: str, width: int) -> nn.Module:
+    """What halves a level's sides."""
+    return Pool() if kind == "pool" else (FoldDown if kind == "fold" else Downsample)(width)
+
+
+def upsample(kind: str, width: int) -> nn.Module:
+    """What doubles a level's sides."""
+    return Nearest() if kind == "nearest" else (FoldUp if kind == "fold" else Upsample)(width)

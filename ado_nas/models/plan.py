@@ -25,9 +25,10 @@ class Space:
 class Layer:
     """One layer with parameters.
 
-    `kind` is conv, linear, norm or embedding. `side` is the side of the output map in pixels, 0
-    for layers on vectors. Layers of two networks that do the same at the same side have the same
-    `role`.
+    `kind` is conv, depthwise, linear, norm, rms or embedding. `side` is the side of the output
+    map in pixels, 0 for layers on vectors. Layers of two networks that do the same at the same
+    side have the same `role`. `keys` is what each query of an attention is compared with, for the
+    layer that makes the queries; linear attention compares with as many as a head is wide.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Layer:
     inputs: tuple[Space, ...]
     kernel: int = 1
     side: int = 0
+    keys: int = 0
 
     @property
     def fan_in(self) -> int:
@@ -77,7 +79,7 @@ def layers(spec: UNetSpec) -> Iterator[Layer]:
     for level in reversed(range(len(spec.widths))):
         yield from _up(spec, level, below, skips)
         below = features(spec, level)
-    yield Layer("conv_norm_out", "norm_out" + edge, "norm", first, (first,), 1, side(spec, 0))
+    yield _norm(spec, "conv_norm_out", "norm_out" + edge, (first,), side(spec, 0))
     yield Layer("conv_out", "conv_out" + edge, "conv", image, (first,), 3, side(spec, 0))
 
 
@@ -103,8 +105,11 @@ def _down(spec: UNetSpec, level: int, skips: list[Space]) -> Iterator[Layer]:
         skips.append(wide)
     if level + 1 < len(spec.widths):
         half = side(spec, level) // 2
-        name = f"down_blocks.{level}.downsamplers.0.conv"
-        yield Layer(name, f"downsample@{half}", "conv", wide, (wide,), 3, half)
+        name, role = f"down_blocks.{level}.downsamplers.0", f"downsample@{half}"
+        if spec.downsample == "conv":
+            yield Layer(f"{name}.conv", role, "conv", wide, (wide,), 3, half)
+        elif spec.downsample == "fold":
+            yield Layer(f"{name}.linear", f"{role}.fold", "linear", wide, (wide,) * 4, 1, half)
         skips.append(wide)
 
 
@@ -112,14 +117,26 @@ def _up(spec: UNetSpec, level: int, below: Space, skips: list[Space]) -> Iterato
     wide = features(spec, level)
     path = f"up_blocks.{len(spec.widths) - 1 - level}"
     for i in range(spec.blocks[level] + 1):
-        # The first block sees the level below, the last the skip from the level above.
-        place = "first" if i == 0 else "last" if i == spec.blocks[level] else str(i)
-        inputs = (below if i == 0 else wide, skips.pop())
+        # The first block sees the level below; the others are told apart by the skip they see.
+        place = "first" if i == 0 else f"skip{spec.blocks[level] - i}"
+        inputs: tuple[Space, ...] = (below if i == 0 else wide, skips.pop())
+        if spec.skip == "add":
+            if inputs[0].width != inputs[1].width:
+                role = f"up.{place}@{side(spec, level)}.skip"
+                name, to, pixels = f"{path}.skip_projs.{i}", inputs[0], side(spec, level)
+                yield Layer(name, role, "linear", to, inputs[1:], 1, pixels)
+            inputs = inputs[:1]
         yield from _block(spec, level, path, "up", place, i, inputs)
     if level > 0:
         double = side(spec, level) * 2
-        name = f"{path}.upsamplers.0.conv"
-        yield Layer(name, f"upsample@{double}", "conv", wide, (wide,), 3, double)
+        name, role = f"{path}.upsamplers.0", f"upsample@{double}"
+        if spec.upsample == "conv":
+            yield Layer(f"{name}.conv", role, "conv", wide, (wide,), 3, double)
+        elif spec.upsample == "fold":
+            unfolded = Space(f"4x{wide.key}", 4 * wide.width)
+            yield Layer(
+                f"{name}.linear", f"{role}.fold", "linear", unfolded, (wide,), 1, double // 2
+            )
 
 
 def _block(
@@ -141,23 +158,48 @@ def _resnet(
 ) -> Iterator[Layer]:
     wide, pixels = features(spec, level), side(spec, level)
     role = f"{role}@{pixels}"
-    total = Space("+".join(s.key for s in inputs), sum(s.width for s in inputs))
     time = Space("time", spec.time_width)
-    yield Layer(f"{name}.norm1", f"{role}.norm1", "norm", total, inputs, 1, pixels)
-    yield Layer(f"{name}.conv1", f"{role}.conv1", "conv", wide, inputs, 3, pixels)
+    yield _norm(spec, f"{name}.norm1", f"{role}.norm1", inputs, pixels)
+    yield from _conv(spec, f"{name}.conv1", f"{role}.conv1", wide, inputs, pixels)
     yield Layer(f"{name}.time_emb_proj", f"{role}.time", "linear", wide, (time,))
-    yield Layer(f"{name}.norm2", f"{role}.norm2", "norm", wide, (wide,), 1, pixels)
-    yield Layer(f"{name}.conv2", f"{role}.conv2", "conv", wide, (wide,), 3, pixels)
-    if total.width != wide.width:
+    yield _norm(spec, f"{name}.norm2", f"{role}.norm2", (wide,), pixels)
+    yield from _conv(spec, f"{name}.conv2", f"{role}.conv2", wide, (wide,), pixels)
+    if sum(s.width for s in inputs) != wide.width:
         shortcut = f"{name}.conv_shortcut"
         yield Layer(shortcut, f"{role}.shortcut", "linear", wide, inputs, 1, pixels)
+
+
+def _norm(spec: UNetSpec, name: str, role: str, inputs: tuple[Space, ...], pixels: int) -> Layer:
+    kind = "norm" if spec.norm == "group" else "rms"
+    return Layer(name, role, kind, _joined(inputs), inputs, 1, pixels)
+
+
+def _conv(
+    spec: UNetSpec, name: str, role: str, out: Space, inputs: tuple[Space, ...], pixels: int
+) -> Iterator[Layer]:
+    if spec.conv == "full":
+        yield Layer(name, role, "conv", out, inputs, 3, pixels)
+        return
+    each = _joined(inputs)
+    yield Layer(f"{name}.depthwise", f"{role}.depthwise", "depthwise", each, inputs, 3, pixels)
+    yield Layer(f"{name}.pointwise", f"{role}.pointwise", "linear", out, inputs, 1, pixels)
+
+
+def _joined(inputs: tuple[Space, ...]) -> Space:
+    return Space("+".join(s.key for s in inputs), sum(s.width for s in inputs))
 
 
 def _attention(spec: UNetSpec, level: int, name: str, role: str) -> Iterator[Layer]:
     wide, pixels = features(spec, level), side(spec, level)
     role = f"{role}@{pixels}.attention{spec.head_dim}"
     heads = Space(f"heads{pixels}x{spec.head_dim}", wide.width)
-    yield Layer(f"{name}.group_norm", f"{role}.norm", "norm", wide, (wide,), 1, pixels)
+    yield _norm(spec, f"{name}.group_norm", f"{role}.norm", (wide,), pixels)
+    kind = spec.attention[level]
+    keys = spec.head_dim if kind == "linear" else pixels**2
+    if kind == "window":
+        keys = min(keys, spec.window**2)
     for part in ("to_q", "to_k", "to_v"):
-        yield Layer(f"{name}.{part}", f"{role}.{part}", "linear", heads, (wide,), 1, pixels)
+        compared = keys if part == "to_q" else 0
+        place = f"{name}.{part}", f"{role}.{part}"
+        yield Layer(*place, "linear", heads, (wide,), 1, pixels, compared)
     yield Layer(f"{name}.to_out.0", f"{role}.to_out", "linear", wide, (heads,), 1, pixels)

@@ -14,34 +14,51 @@ import mlx.nn as nn
 from ado_nas.models.attention import Attention
 from ado_nas.models.blocks import (
     ACTIVATION,
-    Downsample,
     Resnet,
-    Upsample,
     depth_to_space,
+    downsample,
+    norm_of,
     space_to_depth,
+    upsample,
 )
 from ado_nas.models.embeddings import TimeEmbedding
-from ado_nas.models.norms import GroupNorm
 from ado_nas.models.tree import named_arrays
 from ado_nas.specs import UNetSpec
 
 
 class Level(nn.Module):
-    """The blocks of one level on the way down, or up, or the middle."""
+    """The blocks of one level on the way down, or up, or the middle.
+
+    Args:
+        spec: of the whole network.
+        inputs: channels that each block sees.
+        level: from the finest, 0.
+        attentions: how many of the blocks are followed by attention, where the level has any.
+    """
 
     def __init__(self, spec: UNetSpec, inputs: list[int], level: int, attentions: int):
         super().__init__()
-        width = spec.widths[level]
-        act = ACTIVATION[spec.activation]
-        self.resnets = [Resnet(i, width, spec.time_width, spec.groups, act) for i in inputs]
-        if spec.attention[level] != "none":
+        width, kind = spec.widths[level], spec.attention[level]
+        self.resnets = [Resnet(spec, i, width) for i in inputs]
+        if kind != "none":
+            # Every other window attention is shifted, so that neighbors across windows meet.
             self.attentions = [
-                Attention(width, spec.head_dim, spec.groups) for _ in range(attentions)
+                Attention(
+                    width, spec.head_dim, norm_of(spec, width), kind, spec.window, i % 2 == 1
+                )
+                for i in range(attentions)
             ]
 
     def attend(self, x: mx.array, index: int) -> mx.array:
         """Apply the attention after block `index`, where the level has any."""
         return self.attentions[index](x) if "attentions" in self else x
+
+    def merge(self, x: mx.array, skip: mx.array, index: int) -> mx.array:
+        """What block `index` on the way up sees: features with the skip beside or added."""
+        if "skip_projs" in self:
+            added: mx.array = x + self.skip_projs[index](skip)
+            return added
+        return mx.concatenate([x, skip], axis=-1)
 
 
 class UNet(nn.Module):
@@ -68,7 +85,7 @@ class UNet(nn.Module):
             block = Level(spec, inputs, level, len(inputs))
             skips += [width] * blocks[level]
             if level + 1 < len(widths):
-                block.downsamplers = [Downsample(width)]
+                block.downsamplers = [downsample(spec.downsample, width)]
                 skips.append(width)
             self.down_blocks.append(block)
         if spec.middle:
@@ -76,15 +93,18 @@ class UNet(nn.Module):
         self.up_blocks = []
         below = widths[-1]
         for level in reversed(range(len(widths))):
-            inputs = []
+            pairs = []
             for _ in range(blocks[level] + 1):
-                inputs.append(below + skips.pop())
+                pairs.append((below, skips.pop()))
                 below = widths[level]
-            block = Level(spec, inputs, level, len(inputs))
+            joined = [a + b if spec.skip == "concat" else a for a, b in pairs]
+            block = Level(spec, joined, level, len(joined))
+            if spec.skip == "add":
+                block.skip_projs = [nn.Identity() if a == b else nn.Linear(b, a) for a, b in pairs]
             if level > 0:
-                block.upsamplers = [Upsample(below)]
+                block.upsamplers = [upsample(spec.upsample, below)]
             self.up_blocks.append(block)
-        self.conv_norm_out = GroupNorm(spec.groups, widths[0])
+        self.conv_norm_out = norm_of(spec, widths[0])
         self.conv_out = nn.Conv2d(widths[0], folded, 3, padding=1)
         self.conv_out.weight = mx.zeros_like(self.conv_out.weight)
         self._act = act
@@ -121,7 +141,7 @@ class UNet(nn.Module):
             x = self.mid_block.resnets[1](x, temb)
         for block in self.up_blocks:
             for i, resnet in enumerate(block.resnets):
-                x = resnet(mx.concatenate([x, skips.pop()], axis=-1), temb)
+                x = resnet(block.merge(x, skips.pop(), i), temb)
                 x = block.attend(x, i)
             if "upsamplers" in block:
                 x = block.upsamplers[0](x)

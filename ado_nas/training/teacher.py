@@ -22,7 +22,7 @@ from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import SamplerSpec, TeacherSpec, digest, to_dict
 from ado_nas.training.step import Stepper, schedule
 
-SCHEMA = 1  # raise it when training changes, so that old teachers are not taken for new ones
+SCHEMA = 2  # raise it when training changes, so that old teachers are not taken for new ones
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 10.0
 
@@ -66,7 +66,8 @@ def batches(spec: TeacherSpec, dataset: Dataset, start: int) -> Iterator[tuple[m
     while True:
         rng = np.random.default_rng((spec.seed, iteration))
         rows = rng.integers(0, len(images), spec.batch)
-        sigma = np.exp(spec.p_mean + spec.p_std * rng.standard_normal(spec.batch))
+        spread = np.exp(spec.p_mean + spec.p_std * rng.standard_normal(spec.batch))
+        sigma = spec.unet.sigma_data * spread
         noise = rng.standard_normal((spec.batch, *images.shape[1:]), dtype=np.float32)
         drop = rng.random(spec.batch) < spec.label_dropout
         if classes and labels is not None:

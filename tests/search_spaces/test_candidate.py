@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,12 +22,27 @@ WIDE = Space(
 )
 
 
-@settings(max_examples=100, deadline=None)
+EVERYTHING = dataclasses.replace(
+    WIDE,
+    attention=("none", "low", "all", "low:linear", "all:linear", "low:window", "all:window"),
+    head_dim=(4, 8, 16),
+    conv=("full", "separable"),
+    norm=("group", "rms"),
+    activation=("relu", "hardswish", "silu", "gelu"),
+    resample=("conv-conv", "pool-nearest", "fold-fold", "conv-nearest"),
+    middle=(False, True),
+    skip=("concat", "add"),
+    time_width=(0, 32),
+)
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([8, 16, 24, 32]))
 def test_draw_is_valid_and_has_a_way_back(seed: int, resolution: int) -> None:
     base = UNetSpec(resolution=resolution, in_channels=3, num_classes=4)
-    drawn = draw(WIDE, RandomChooser(seed), base, LEARN)
-    assert build(WIDE, params_of(drawn, WIDE), base, LEARN) == drawn
+    drawn = draw(EVERYTHING, RandomChooser(seed), base, LEARN)
+    assert drawn.unet == drawn.unet.canonical
+    assert build(EVERYTHING, params_of(drawn, EVERYTHING), base, LEARN) == drawn
     assert (drawn.unet.resolution, drawn.unet.in_channels, drawn.unet.num_classes) == (
         resolution, 3, 4,
     )  # fmt: skip
@@ -45,6 +62,12 @@ def params(**changes: object) -> dict[str, object]:
     return {**chosen, **changes}
 
 
+REST = {
+    "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
+    "skip": "concat", "time_width": 0,
+}  # fmt: skip
+
+
 def hash_of(space: Space = WIDE, **changes: object) -> str:
     return build(space, params(**changes), BASE, LEARN).hash  # type: ignore[arg-type]
 
@@ -56,8 +79,15 @@ def test_equal_networks_hash_equal_when_their_choices_differ() -> None:
     assert hash_of(steps=1, schedule="dp") == hash_of(steps=1, schedule="karras")
 
 
+def test_window_attention_over_a_small_map_is_full_attention() -> None:
+    base = UNetSpec(resolution=8, num_classes=10)
+    choices = params(widths="16-32-64", attention="all:window")
+    unet = build(EVERYTHING, {**REST, **choices}, base, LEARN).unet  # type: ignore[dict-item]
+    assert unet.attention == ("window", "full", "full")
+
+
 def test_head_dim_does_not_tell_networks_apart_when_nothing_attends() -> None:
-    small = Space(**{**vars(WIDE), "head_dim": 8})
+    small = Space(**{**vars(WIDE), "head_dim": (8,)})
     assert hash_of(attention="none") == hash_of(small, attention="none")
     assert hash_of(attention="low") != hash_of(small, attention="low")
 

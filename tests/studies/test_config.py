@@ -4,17 +4,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ado_nas.errors import AdoNasError
 from studies.config import SearchConfig, presets, resolve
 
 
-def test_presets_all_resolve() -> None:
-    assert {"digits", "shapes16", "smoke"} <= set(presets())
+@pytest.fixture
+def pictures(tmp_path: Path) -> str:
+    Image.new("RGB", (16, 16)).save(tmp_path / "one.png")
+    return str(tmp_path)
+
+
+def test_presets_all_resolve(pictures: str) -> None:
+    assert {"digits", "shapes16", "folder", "smoke"} <= set(presets())
     for name in presets():
-        config = resolve(name)
+        config = resolve(name, flags={"data": pictures} if name == "folder" else {})
         assert (config.preset, config.study) == (name, name)
         assert len(config.space.dimensions) <= 12
+
+
+def test_preset_is_the_one_for_the_data_when_none_is_named(pictures: str) -> None:
+    assert resolve(flags={"data": pictures}).preset == "folder"
+    assert resolve(flags={"data": "shapes"}).preset == "shapes16"
+    assert resolve().preset == "digits"
+    with pytest.raises(AdoNasError, match="give --data FOLDER"):
+        resolve("folder")
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:

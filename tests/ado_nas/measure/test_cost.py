@@ -9,7 +9,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from ado_nas.measure.cost import cost
-from ado_nas.models.blocks import Downsample
+from ado_nas.models import attention
+from ado_nas.models.blocks import Depthwise, Downsample
 from ado_nas.models.unet import build_unet
 from ado_nas.specs import UNetSpec
 
@@ -19,13 +20,16 @@ SPECS = [
     UNetSpec(widths=(8, 16, 16), blocks=(1, 2, 1), attention=("none", "full", "full"), head_dim=8),
     UNetSpec(resolution=8, widths=(16,), blocks=(2,), attention=("none",), in_channels=3),
     UNetSpec(widths=(8, 16), middle=False, head_dim=8),
+    UNetSpec(widths=(8, 16), attention=("window", "linear"), head_dim=8),
+    UNetSpec(widths=(8, 16), attention=("none", "none"), conv="separable", skip="add"),
+    UNetSpec(widths=(8, 16), attention=("none", "none"), downsample="fold", upsample="fold"),
+    UNetSpec(widths=(8, 8), attention=("none", "none"), downsample="pool", upsample="nearest"),
 ]
 
 
 def counted_macs(spec: UNetSpec, monkeypatch: pytest.MonkeyPatch) -> int:
     """Multiply-accumulates of one forward pass, from the shapes the layers really see."""
     total = 0
-    real_attention = mx.fast.scaled_dot_product_attention
 
     def watch(layer: type, per_output: Any) -> None:
         real = layer.__call__
@@ -38,15 +42,23 @@ def counted_macs(spec: UNetSpec, monkeypatch: pytest.MonkeyPatch) -> int:
 
         monkeypatch.setattr(layer, "__call__", call)
 
-    def attention(q: mx.array, k: mx.array, v: mx.array, **rest: Any) -> mx.array:
-        nonlocal total
-        total += q.size * k.shape[2] + q.shape[2] * v.size
-        return real_attention(q, k, v, **rest)
+    def mixing(name: str, seen: Any) -> None:
+        real = getattr(attention, name)
+
+        def call(q: mx.array, k: mx.array, v: mx.array, *rest: Any) -> mx.array:
+            nonlocal total
+            total += 2 * q.size * seen(k)
+            return real(q, k, v, *rest)
+
+        monkeypatch.setattr(attention, name, call)
 
     watch(nn.Conv2d, lambda c: math.prod(c.weight.shape[1:]))
     watch(Downsample, lambda d: math.prod(d.conv.weight.shape[1:]))
+    watch(Depthwise, lambda d: 9)
     watch(nn.Linear, lambda f: f.weight.shape[1])
-    monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", attention)
+    mixing("full", lambda k: k.shape[2])
+    mixing("product", lambda k: k.shape[2])
+    mixing("linear", lambda k: k.shape[3])
     model = build_unet(spec)
     image = mx.zeros((1, spec.resolution, spec.resolution, spec.in_channels))
     mx.eval(model(image, mx.zeros((1,))))

@@ -1,0 +1,128 @@
+"""Which of the teacher's channels a student takes, and what of each when it takes one twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ado_nas.models.plan import Layer, Space
+
+Ints = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float32]
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+_UNEVEN = 0.25  # how far the shares of a channel's copies lie from equal, so that they part ways
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channels of a space that a student takes.
+
+    `index` (C,) names the teacher's channel behind each of the student's; `share` (C,) is what
+    each copy passes on, so that copies sum to their original.
+    """
+
+    index: Ints
+    share: Floats
+
+
+class Selection:
+    """Chooses channels once for each space, so that all layers agree on them.
+
+    Args:
+        plan: the teacher's layers.
+        weights: the teacher's parameters by name.
+    """
+
+    def __init__(self, plan: Iterable[Layer], weights: Weights) -> None:
+        self._scores = importance(plan, weights)
+        self._chosen: dict[tuple[str, int], Channels] = {}
+
+    def __call__(self, space: Space, source: Space) -> Channels:
+        """The channels of one axis.
+
+        Args:
+            space: the student's axis.
+            source: the teacher's, with the same key.
+
+        Returns:
+            The most important channels in their order where the student is narrower, all of them
+            repeated evenly where it is wider.
+        """
+        key = (space.key, space.width)
+        if key not in self._chosen:
+            self._chosen[key] = self._choose(space, source)
+        return self._chosen[key]
+
+    def _choose(self, space: Space, source: Space) -> Channels:
+        if space.key.startswith(
+            "4x"
+        ):  # a square of pixels folded into channels, one after another
+            quarter = (
+                Space(space.key[2:], space.width // 4),
+                Space(source.key[2:], source.width // 4),
+            )
+            one = self(*quarter)
+            index = (np.arange(4)[:, None] * quarter[1].width + one.index).reshape(-1)
+            return Channels(index, np.tile(one.share, 4))
+        unit = int(space.key.rpartition("x")[2]) if space.key.startswith("heads") else 1
+        wanted, known = space.width // unit, source.width // unit
+        if wanted < known:
+            scores = self._scores[space.key].reshape(known, unit).sum(1)
+            units = np.sort(np.argsort(-scores, kind="stable")[:wanted])
+        else:
+            units = np.arange(wanted) * known // wanted
+        index = (units[:, None] * unit + np.arange(unit)).reshape(-1)
+        return Channels(index, np.repeat(_shares(units), unit))
+
+
+def importance(plan: Iterable[Layer], weights: Weights) -> dict[str, npt.NDArray[np.float64]]:
+    """How much each channel of each space is written and read: the norm of its weights.
+
+    Args:
+        plan: the layers of a network.
+        weights: its parameters by name.
+
+    Returns:
+        By space the scores (C,). Each layer counts alike, whatever the scale of its weights.
+
+    Source: Li et al. 2017 (Pruning filters), section 3.1, summed over all layers of a space.
+    """
+    scores: dict[str, npt.NDArray[np.float64]] = {}
+
+    def add(space: Space, found: npt.NDArray[np.float64]) -> None:
+        total = scores.setdefault(space.key, np.zeros(space.width))
+        total += found / max(float(found.mean()), 1e-30)
+
+    for layer in plan:
+        if layer.kind not in ("conv", "linear", "embedding"):
+            continue
+        squares = np.square(weights[f"{layer.name}.weight"], dtype=np.float64)
+        if layer.kind == "embedding":
+            squares = squares.T
+        add(layer.out, squares.reshape(len(squares), -1).sum(1))
+        columns = squares.sum(axis=tuple(range(squares.ndim - 1)))
+        for space, part in zip(layer.inputs, _parts(columns, layer.inputs), strict=True):
+            add(space, part)
+    return scores
+
+
+def _parts(
+    columns: npt.NDArray[np.float64], inputs: tuple[Space, ...]
+) -> list[npt.NDArray[np.float64]]:
+    edges = np.cumsum([space.width for space in inputs])[:-1]
+    return list(np.split(columns, edges))
+
+
+def _shares(units: Ints) -> Floats:
+    """What each copy of a unit passes on; 1 where there is one."""
+    counts = np.bincount(units)
+    place = np.arange(len(units)) - np.searchsorted(units, units)
+    offset = np.where(place % 2 == 0, 1.0, -1.0) * _UNEVEN
+    # The last of an odd number of copies has no partner to be uneven with.
+    paired = (place < counts[units] // 2 * 2) & (counts[units] > 1)
+    shares: Floats = ((1 + np.where(paired, offset, 0.0)) / counts[units]).astype(np.float32)
+    return shares
