@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ado_nas.errors import ConfigError, nearest
 
 EXPENSIVE = {
-    "exp": "exponentials (silu, gelu, softmax) cost about 30 times a relu",
+    "exp": "exponentials (silu, gelu, softmax) cost over ten times a relu",
     "depthwise": "depthwise convolutions have no fast kernel, so separable ones save weights but "
     "little time",
     "half": "float16 and bfloat16 are computed one element at a time, many times slower than "

@@ -69,7 +69,7 @@ def test_faked_report_leaves_the_rest_to_this_machine(
 
 def test_recommendations_follow_from_the_profile(reports: dict[str, dict[str, Any]]) -> None:
     said = {name: "\n".join(r["recommendations"]) for name, r in reports.items()}
-    assert "exponentials (silu, gelu, softmax) cost about 30 times a relu" in said["cpu"]
+    assert "exponentials (silu, gelu, softmax) cost over ten times a relu" in said["cpu"]
     assert "relu or hardswish" in said["cpu"] and "relu or hardswish" not in said["m1"]
     assert "prefer full convolutions" in said["cpu"]
     assert "leave mx.compile off" in said["cpu"] and "leave mx.compile off" not in said["m4"]
