@@ -31,6 +31,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "runtime": Benchmark(
         "benchmarks.runtime", 2, "a training step and a sampling pass: stock MLX, ours, PyTorch"
     ),
+    "predictor": Benchmark(
+        "benchmarks.predictor", 3, "latency as predicted before building, against measured"
+    ),
     "attention": Benchmark(
         "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
     ),

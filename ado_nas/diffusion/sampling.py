@@ -118,10 +118,14 @@ def sampling_threads(spec: UNetSpec, rows: int) -> Iterator[None]:
         yield
 
 
+def splits(spec: UNetSpec, rows: int) -> bool:
+    """Whether sampling `rows` images of this network is worth splitting over streams."""
+    return rows > 1 and rows * _macs(spec) >= _WORTH_SPLITTING
+
+
 def _streams(spec: UNetSpec, rows: int) -> list[Any]:
     streams = batch_streams()
-    worth = rows >= len(streams) and rows * _macs(spec) >= _WORTH_SPLITTING
-    return streams if worth else streams[:1]
+    return streams if splits(spec, rows) else streams[:1]
 
 
 @functools.cache

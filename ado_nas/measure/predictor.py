@@ -1,0 +1,257 @@
+"""How long a network will take to sample, before it is built: operators timed once and summed up.
+
+The table of operators is measured on this device and kept; a few whole networks calibrate the sum,
+and a study's own timings refine it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from ado_nas import runtime
+from ado_nas.device import environment
+from ado_nas.diffusion.sampling import splits
+from ado_nas.files import building, read_json, write_json
+from ado_nas.measure import lock
+from ado_nas.measure.operators import Operator, operators, runner
+from ado_nas.progress import Progress, silent
+from ado_nas.specs import UNetSpec, digest
+
+SCHEMA = 1
+FILE = "operators.json"
+NEIGHBORS = 4
+_EVALUATIONS = 5
+_SPAN_MS = 4.0  # of one timed evaluation: several calls where one is shorter
+_SURROUNDINGS = ("device", "architecture", "mlx", "cores", "blas", "runtime", "dtype")
+
+_log = logging.getLogger(__name__)
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A network and what sampling it took: `steps` evaluations, milliseconds per image."""
+
+    unet: UNetSpec
+    steps: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Latency of sampling at one batch size.
+
+    `times` are milliseconds by operator for the whole batch on one stream. A network's evaluation
+    takes `scale` times their sum (its second entry where the batch is split over the streams)
+    plus `fixed` milliseconds. `error` is the typical relative error on networks it was not fitted
+    to, `bound` the one that nine in ten stay under.
+    """
+
+    batch: int
+    times: dict[Operator, float]
+    scale: tuple[float, float] = (1.0, 1.0)
+    fixed: float = 0.0
+    error: float = math.inf
+    bound: float = math.inf
+
+    def total(self, unet: UNetSpec) -> float:
+        """Milliseconds of a network's operators for one evaluation of the batch."""
+        found = operators(unet)
+        return sum(count * self.time(operator) for operator, count in found.items())
+
+    def predict(self, unet: UNetSpec, steps: int) -> float:
+        """Milliseconds per image of sampling with `steps` evaluations."""
+        scale = self.scale[splits(unet, self.batch)]
+        return steps * (scale * self.total(unet) + self.fixed) / self.batch
+
+    def time(self, operator: Operator) -> float:
+        """Milliseconds of one operator; between measured shapes, from the nearest of its kind."""
+        known = self.times.get(operator)
+        return known if known is not None else self._between(operator)
+
+    def _between(self, operator: Operator) -> float:
+        alike = [o for o in self.times if o.kind == operator.kind]
+        if not alike:
+            return max(_expected(operator, self.batch), 0.0)
+        places = np.log([_place(o) for o in alike])
+        distance = np.abs(places - np.log(_place(operator))).sum(1)
+        nearest = np.argsort(distance, kind="stable")[:NEIGHBORS]
+        ratios = [self.times[alike[i]] / _expected(alike[i], self.batch) for i in nearest]
+        weights = 1 / (distance[nearest] + 1e-3) ** 2
+        mean = float(np.average(np.log(ratios), weights=weights))
+        return math.exp(mean) * _expected(operator, self.batch)
+
+    def refined(self, seen: Sequence[Timed]) -> Predictor:
+        """Fitted to timings of whole networks.
+
+        Args:
+            seen: at least 4 for the error to be known.
+
+        Returns:
+            The predictor with its scale, fixed part and errors; the errors are those of leaving
+            each network out in turn.
+        """
+        if not seen:
+            return self
+        sums = [self.total(t.unet) for t in seen]
+        wanted = [t.latency_ms * self.batch / t.steps for t in seen]
+        split = [splits(t.unet, self.batch) for t in seen]
+        rows, values = _rows(sums, split), np.array(wanted)
+        scale_one, scale_two, fixed = _fit(rows, values)
+        errors = np.array(
+            [
+                abs(rows[i] @ _fit(np.delete(rows, i, 0), np.delete(values, i)) / values[i] - 1)
+                for i in range(len(seen))
+                if len(seen) >= 4
+            ]
+            or [math.inf]
+        )
+        return dataclasses.replace(
+            self,
+            scale=(scale_one, scale_two),
+            fixed=fixed,
+            error=float(np.median(errors)),
+            bound=float(np.quantile(errors, 0.9)),
+        )
+
+
+def _expected(operator: Operator, batch: int) -> float:
+    """Milliseconds by a rough model, whose ratio to what is measured changes little with shape."""
+    macs, moved = operator.work
+    return 0.02 + batch * (macs / 2e7 + moved / 1e6)
+
+
+def _place(operator: Operator) -> tuple[int, int, int]:
+    return max(1, operator.side), operator.inputs, operator.outputs
+
+
+def _rows(sums: Sequence[float], split: Sequence[bool]) -> F64:
+    return np.array(
+        [[0.0 if s else v, v if s else 0.0, 1.0] for v, s in zip(sums, split, strict=True)]
+    )
+
+
+def _fit(rows: F64, values: F64) -> F64:
+    """Scales and fixed part, not negative, with the least relative error.
+
+    The scale of a case that was not seen is taken from the other.
+    """
+    relative = rows / values[:, None]
+    # A weak pull to 1 and 0, which decides where few networks were seen.
+    prior = np.diag([0.05, 0.05, 0.05 / max(float(np.median(values)), 1e-9)])
+    left = np.vstack([relative, prior])
+    right = np.concatenate([np.ones(len(values)), [0.05, 0.05, 0.0]])
+    found: F64 = np.linalg.lstsq(left, right, rcond=None)[0]
+    if found[2] < 0:
+        found[:2] = np.linalg.lstsq(left[:, :2], right, rcond=None)[0]
+        found[2] = 0.0
+    seen = rows[:, :2].any(axis=0)
+    if seen.any():
+        found[:2][~seen] = found[:2][seen].mean()
+    return np.maximum(found, [1e-3, 1e-3, 0.0])
+
+
+def grid(specs: Iterable[UNetSpec]) -> list[Operator]:
+    """The operators of some networks, each once, in a fixed order."""
+    return sorted({operator for spec in specs for operator in operators(spec)})
+
+
+def measure(
+    wanted: Sequence[Operator], batch: int, seconds: float, progress: Progress = silent
+) -> dict[Operator, float]:
+    """Time operators, each alone on the device, on one stream and one BLAS thread.
+
+    Args:
+        wanted: which; where time runs out, every so many of them, evenly over the list.
+        batch: B.
+        seconds: to stop after.
+        progress: told ``operators``.
+
+    Returns:
+        Milliseconds by operator.
+    """
+    times: dict[Operator, float] = {}
+    started = time.monotonic()
+    order = np.random.default_rng(0).permutation(len(wanted))
+    for done, i in enumerate(order):
+        if time.monotonic() - started > seconds:
+            break
+        with lock.exclusive(), runtime.all_cores(), runtime.blas_threads(1):
+            times[wanted[i]] = _time(runner(wanted[i], batch))
+        progress("operators", done + 1, len(wanted))
+    return times
+
+
+def _time(call: Any) -> float:
+    mx.eval(call())
+    begin = time.perf_counter()
+    mx.eval(call())
+    one = (time.perf_counter() - begin) * 1e3
+    calls = int(np.clip(_SPAN_MS / max(one, 0.02), 2, 40))
+    spans = []
+    for _ in range(_EVALUATIONS):
+        begin = time.perf_counter()
+        mx.eval([call() for _ in range(calls)])
+        spans.append((time.perf_counter() - begin) * 1e3 / calls)
+    return float(np.median(spans))
+
+
+def key(batch: int, wanted: Sequence[Operator]) -> str:
+    """Of the table of these operators on this device with this runtime."""
+    around = {k: v for k, v in environment().items() if k in _SURROUNDINGS}
+    return digest("operators", SCHEMA, around, batch, [dataclasses.astuple(o) for o in wanted])
+
+
+def load_table(
+    wanted: Sequence[Operator],
+    batch: int,
+    cache: Path,
+    seconds: float = 45.0,
+    progress: Progress = silent,
+) -> Predictor:
+    """The table of operators, measured once per device, runtime and list.
+
+    Args:
+        wanted: operators of the networks in question.
+        batch: B.
+        cache: folder of all tables.
+        seconds: that measuring may take.
+        progress: told while it is measured.
+
+    Returns:
+        A predictor that is not calibrated yet.
+    """
+    with building(cache / key(batch, wanted)) as folder:
+        times = _read(folder / FILE)
+        if times is None:
+            times = measure(wanted, batch, seconds, progress)
+            rows = [[*dataclasses.astuple(o), ms] for o, ms in times.items()]
+            write_json(folder / FILE, {"batch": batch, "rows": rows})
+    return Predictor(batch, times)
+
+
+def _read(path: Path) -> dict[Operator, float] | None:
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path) or {}
+        table = {
+            Operator(str(k), int(s), int(i), int(o)): float(t) for k, s, i, o, t in found["rows"]
+        }
+        if not table or not all(math.isfinite(t) and t > 0 for t in table.values()):
+            raise ValueError("no times")
+    except (ValueError, TypeError, KeyError) as error:
+        _log.warning("the operator table %s is damaged (%s); it is measured again", path, error)
+        return None
+    return table
