@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ado_nas.distillation.student import Lessons, distill
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
+from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import build_unet
@@ -39,6 +40,7 @@ from objectives.reference import (
 from objectives.scores import Evaluator, Limits, Outcome, Report
 from objectives.speed import latency, peak_memory
 
+CALIBRATED = 4  # timings of its own before a worker trusts its predictions
 RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
 
 
@@ -70,13 +72,15 @@ def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:
     """Load what `prepare` made; see `Evaluator`."""
     bench = open_bench(task, workspace)
     facts = measure_reference(bench, workspace, silent)
-    return _Evaluation(bench, facts)
+    return _Evaluation(bench, facts, workspace / "cache" / "operators")
 
 
 @dataclass(frozen=True, eq=False)
 class _Evaluation:
     bench: Bench
     facts: dict[str, Any]
+    tables: Path  # of operators, to predict latency with
+    timed: list[Timed] = field(default_factory=list)  # by this worker
 
     def __call__(
         self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
@@ -86,9 +90,15 @@ class _Evaluation:
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
+        if limits.max_latency_ms and (late := self._late(candidate, limits.max_latency_ms)):
+            found["latency"] = late / limits.max_latency_ms - 1
+            figures["predicted_ms"] = late
+            return Outcome("infeasible", {}, found, figures, f"predicted: {reason(found)}")
         model, lessons, inherited = _build(self.bench, candidate, seed)
         figures["inherited_fraction"] = inherited
         figures.update(_measured(self.bench, model))
+        timed = Timed(candidate.unet, candidate.sampler.nfe, figures["latency_ms"])
+        self.timed.append(timed)
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
@@ -101,6 +111,16 @@ class _Evaluation:
         if ended:
             return Outcome("pruned", {}, found, figures, ended)
         return self._scored(candidate, model, seed, folder, limits, figures)
+
+    def _late(self, candidate: Candidate, limit: float) -> float | None:
+        """The predicted latency in ms if it is over the limit by more than its error."""
+        if len(self.timed) < CALIBRATED:
+            return None
+        batch, seen = self.bench.task.latency_batch, [t.unet for t in self.timed]
+        table = load_table(grid([*seen, candidate.unet]), batch, self.tables)
+        predictor = table.refined(self.timed)
+        predicted = predictor.predict(candidate.unet, candidate.sampler.nfe)
+        return predicted if predicted > limit * (1 + predictor.bound) else None
 
     def _scored(
         self,

@@ -207,10 +207,10 @@ def _time(call: Any) -> float:
     return float(np.median(spans))
 
 
-def key(batch: int, wanted: Sequence[Operator]) -> str:
-    """Of the table of these operators on this device with this runtime."""
+def key(batch: int) -> str:
+    """Of the table for this batch on this device with this runtime."""
     around = {k: v for k, v in environment().items() if k in _SURROUNDINGS}
-    return digest("operators", SCHEMA, around, batch, [dataclasses.astuple(o) for o in wanted])
+    return digest("operators", SCHEMA, around, batch)
 
 
 def load_table(
@@ -220,30 +220,31 @@ def load_table(
     seconds: float = 45.0,
     progress: Progress = silent,
 ) -> Predictor:
-    """The table of operators, measured once per device, runtime and list.
+    """The table of operators of this device and runtime; it grows with what is asked for.
 
     Args:
         wanted: operators of the networks in question.
         batch: B.
         cache: folder of all tables.
-        seconds: that measuring may take.
+        seconds: that measuring what is missing may take.
         progress: told while it is measured.
 
     Returns:
         A predictor that is not calibrated yet.
     """
-    with building(cache / key(batch, wanted)) as folder:
+    with building(cache / key(batch)) as folder:
         times = _read(folder / FILE)
-        if times is None:
-            times = measure(wanted, batch, seconds, progress)
+        missing = [operator for operator in wanted if operator not in times]
+        if missing:
+            times |= measure(missing, batch, seconds, progress)
             rows = [[*dataclasses.astuple(o), ms] for o, ms in times.items()]
             write_json(folder / FILE, {"batch": batch, "rows": rows})
     return Predictor(batch, times)
 
 
-def _read(path: Path) -> dict[Operator, float] | None:
+def _read(path: Path) -> dict[Operator, float]:
     if not path.exists():
-        return None
+        return {}
     try:
         found = read_json(path) or {}
         table = {
@@ -253,5 +254,5 @@ def _read(path: Path) -> dict[Operator, float] | None:
             raise ValueError("no times")
     except (ValueError, TypeError, KeyError) as error:
         _log.warning("the operator table %s is damaged (%s); it is measured again", path, error)
-        return None
+        return {}
     return table

@@ -12,6 +12,7 @@ import pytest
 
 from ado_nas.errors import ModelError, NegativeVerdict
 from ado_nas.measure.latency import Timing
+from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
 from ado_nas.specs import (
     Candidate,
@@ -190,3 +191,21 @@ def test_generated_images_are_finite(prepared: tuple[Path, dict[str, Any]]) -> N
         bench.teacher.unet, "ddim", bench.bank.levels, bench.start(1), bench.labels()
     )
     assert images.shape == (64, 8, 8, 1) and np.isfinite(images).all()
+
+
+def test_candidate_predicted_over_the_limit_is_not_even_built(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = evaluation.open_evaluator(TASK, prepared[0])
+    assert isinstance(evaluator, evaluation._Evaluation)
+    batch, slow = TASK.latency_batch, 50.0
+    for width in (4, 8, 12, 16):
+        unet = dataclasses.replace(STUDENT.unet, widths=(width, width))
+        table = load_table(grid([unet]), batch, evaluator.tables)
+        evaluator.timed.append(Timed(unet, 1, slow * table.predict(unet, 1)))
+    monkeypatch.setattr(evaluation, "_build", lambda *_: pytest.fail("it was built"))
+    limits = Limits(max_latency_ms=evaluator.timed[0].latency_ms / 100)
+    outcome = evaluator(STUDENT, seed=0, folder=tmp_path, limits=limits, report=lambda *_: False)
+    assert outcome.state == "infeasible"
+    assert outcome.reason.startswith("predicted: latency over its limit by")
+    assert outcome.constraints["latency"] > 0
