@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from ado_nas.measure import lock
 
 # An installed copy of `cli` must not stand in for this one; `benchmarks` is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+# A shell that runs the tests in the background has it ignored, and so would all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
