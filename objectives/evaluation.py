@@ -40,7 +40,7 @@ from objectives.reference import (
 from objectives.scores import Evaluator, Limits, Outcome, Report
 from objectives.speed import latency, peak_memory
 
-CALIBRATED = 4  # timings of its own before a worker trusts its predictions
+CALIBRATED = 8  # timings of its own before a worker trusts its predictions
 RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
 
 

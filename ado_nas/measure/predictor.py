@@ -31,6 +31,9 @@ from ado_nas.specs import UNetSpec, digest
 SCHEMA = 1
 FILE = "operators.json"
 NEIGHBORS = 4
+FAMILIES = ("products", "norms", "attention", "elementwise")
+LEAST = 4  # networks, for the error to be known
+_PULL = 0.3
 _EVALUATIONS = 5
 _SPAN_MS = 4.0  # of one timed evaluation: several calls where one is shorter
 _SURROUNDINGS = ("device", "architecture", "mlx", "cores", "blas", "runtime", "dtype")
@@ -53,27 +56,31 @@ class Predictor:
     """Latency of sampling at one batch size.
 
     `times` are milliseconds by operator for the whole batch on one stream. A network's evaluation
-    takes `scale` times their sum (its second entry where the batch is split over the streams)
-    plus `fixed` milliseconds. `error` is the typical relative error on networks it was not fitted
-    to, `bound` the one that nine in ten stay under.
+    takes the sums over each of `FAMILIES` times their `scales`, all times `split` where the batch
+    is split over the streams, plus `fixed` milliseconds. `error` is the typical relative error on
+    networks it was not fitted to, `bound` the one that nine in ten stay under.
     """
 
     batch: int
     times: dict[Operator, float]
-    scale: tuple[float, float] = (1.0, 1.0)
+    scales: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    split: float = 1.0
     fixed: float = 0.0
     error: float = math.inf
     bound: float = math.inf
 
-    def total(self, unet: UNetSpec) -> float:
-        """Milliseconds of a network's operators for one evaluation of the batch."""
-        found = operators(unet)
-        return sum(count * self.time(operator) for operator, count in found.items())
+    def totals(self, unet: UNetSpec) -> F64:
+        """Milliseconds of a network's operators by family, for one evaluation of the batch."""
+        sums = np.zeros(len(FAMILIES))
+        for operator, count in operators(unet).items():
+            sums[family(operator)] += count * self.time(operator)
+        return sums
 
     def predict(self, unet: UNetSpec, steps: int) -> float:
         """Milliseconds per image of sampling with `steps` evaluations."""
-        scale = self.scale[splits(unet, self.batch)]
-        return steps * (scale * self.total(unet) + self.fixed) / self.batch
+        share = self.split if splits(unet, self.batch) else 1.0
+        once = share * float(self.totals(unet) @ np.array(self.scales)) + self.fixed
+        return steps * once / self.batch
 
     def time(self, operator: Operator) -> float:
         """Milliseconds of one operator; between measured shapes, from the nearest of its kind."""
@@ -104,26 +111,71 @@ class Predictor:
         """
         if not seen:
             return self
-        sums = [self.total(t.unet) for t in seen]
-        wanted = [t.latency_ms * self.batch / t.steps for t in seen]
-        split = [splits(t.unet, self.batch) for t in seen]
-        rows, values = _rows(sums, split), np.array(wanted)
-        scale_one, scale_two, fixed = _fit(rows, values)
-        errors = np.array(
-            [
-                abs(rows[i] @ _fit(np.delete(rows, i, 0), np.delete(values, i)) / values[i] - 1)
-                for i in range(len(seen))
-                if len(seen) >= 4
+        sums = np.array([self.totals(t.unet) for t in seen])
+        wanted = np.array([t.latency_ms * self.batch / t.steps for t in seen])
+        split = np.array([splits(t.unet, self.batch) for t in seen])
+        found = _fit(sums, split, wanted)
+        errors = [math.inf]
+        if len(seen) >= LEAST:
+            others = (np.arange(len(seen)) != i for i in range(len(seen)))
+            fits = [_fit(sums[o], split[o], wanted[o]) for o in others]
+            errors = [
+                abs(fit(sums[i], bool(split[i])) / wanted[i] - 1) for i, fit in enumerate(fits)
             ]
-            or [math.inf]
-        )
         return dataclasses.replace(
             self,
-            scale=(scale_one, scale_two),
-            fixed=fixed,
+            scales=found.scales,
+            split=found.split,
+            fixed=found.fixed,
             error=float(np.median(errors)),
             bound=float(np.quantile(errors, 0.9)),
         )
+
+
+def family(operator: Operator) -> int:
+    """The place in `FAMILIES` of an operator."""
+    if "/" in operator.kind:
+        return 2
+    if operator.kind in ("conv", "linear", "vector"):
+        return 0
+    return 1 if operator.kind in ("norm", "rms") else 3
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Scales by family, the share of a split batch, and the fixed part."""
+
+    scales: tuple[float, ...]
+    split: float
+    fixed: float
+
+    def __call__(self, sums: F64, split: bool) -> float:
+        return (self.split if split else 1.0) * float(sums @ np.array(self.scales)) + self.fixed
+
+
+def _fit(sums: F64, split: npt.NDArray[np.bool_], values: F64) -> _Fit:
+    """Least squares of the logarithms, with a pull towards the table as it was measured.
+
+    Gauss and Newton's steps from scales of 1; a few networks cannot tell six numbers apart, so
+    that each is held near 1 (and the fixed part near 0) as if it were known to a third.
+    """
+    count = len(FAMILIES)
+    logs = np.zeros(count + 1)  # of scales and split
+    fixed = 0.1 * float(np.min(values))
+    for _ in range(20):
+        share = np.where(split, np.exp(logs[-1]), 1.0)
+        parts = share[:, None] * sums * np.exp(logs[:count])
+        predicted = parts.sum(1) + fixed
+        slopes = np.column_stack(
+            [parts, np.where(split, parts.sum(1), 0.0), np.full(len(sums), fixed)]
+        )
+        slopes /= predicted[:, None]
+        left = np.vstack([slopes, _PULL * np.eye(count + 2)])
+        away = np.append(logs, math.log(fixed) - math.log(0.1 * float(np.min(values))))
+        right = np.append(np.log(values / predicted), -_PULL * away)
+        step = np.clip(np.linalg.lstsq(left, right, rcond=None)[0], -1, 1)
+        logs, fixed = logs + step[:-1], fixed * math.exp(float(step[-1]))
+    return _Fit(tuple(np.exp(logs[:count]).tolist()), float(np.exp(logs[-1])), fixed)
 
 
 def _expected(operator: Operator, batch: int) -> float:
@@ -134,32 +186,6 @@ def _expected(operator: Operator, batch: int) -> float:
 
 def _place(operator: Operator) -> tuple[int, int, int]:
     return max(1, operator.side), operator.inputs, operator.outputs
-
-
-def _rows(sums: Sequence[float], split: Sequence[bool]) -> F64:
-    return np.array(
-        [[0.0 if s else v, v if s else 0.0, 1.0] for v, s in zip(sums, split, strict=True)]
-    )
-
-
-def _fit(rows: F64, values: F64) -> F64:
-    """Scales and fixed part, not negative, with the least relative error.
-
-    The scale of a case that was not seen is taken from the other.
-    """
-    relative = rows / values[:, None]
-    # A weak pull to 1 and 0, which decides where few networks were seen.
-    prior = np.diag([0.05, 0.05, 0.05 / max(float(np.median(values)), 1e-9)])
-    left = np.vstack([relative, prior])
-    right = np.concatenate([np.ones(len(values)), [0.05, 0.05, 0.0]])
-    found: F64 = np.linalg.lstsq(left, right, rcond=None)[0]
-    if found[2] < 0:
-        found[:2] = np.linalg.lstsq(left[:, :2], right, rcond=None)[0]
-        found[2] = 0.0
-    seen = rows[:, :2].any(axis=0)
-    if seen.any():
-        found[:2][~seen] = found[:2][seen].mean()
-    return np.maximum(found, [1e-3, 1e-3, 0.0])
 
 
 def grid(specs: Iterable[UNetSpec]) -> list[Operator]:

@@ -199,7 +199,7 @@ def test_candidate_predicted_over_the_limit_is_not_even_built(
     evaluator = evaluation.open_evaluator(TASK, prepared[0])
     assert isinstance(evaluator, evaluation._Evaluation)
     batch, slow = TASK.latency_batch, 50.0
-    for width in (4, 8, 12, 16):
+    for width in range(4, 36, 4):
         unet = dataclasses.replace(STUDENT.unet, widths=(width, width))
         table = load_table(grid([unet]), batch, evaluator.tables)
         evaluator.timed.append(Timed(unet, 1, slow * table.predict(unet, 1)))
