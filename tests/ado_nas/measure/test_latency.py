@@ -59,7 +59,7 @@ def test_time_grows_with_the_work_that_lazy_arrays_stand_for() -> None:
         return call
 
     one, many = (time_calls(product(n), evaluations=8).median_ms for n in (2, 20))
-    assert many > 4 * one
+    assert many > 2 * one  # were graphs timed, both would take the same
 
 
 def test_call_without_arrays_is_refused() -> None:
