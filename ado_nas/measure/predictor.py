@@ -18,6 +18,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 
 from ado_nas import runtime
 from ado_nas.device import environment
@@ -31,9 +32,10 @@ from ado_nas.specs import UNetSpec, digest
 SCHEMA = 1
 FILE = "operators.json"
 NEIGHBORS = 4
-FAMILIES = ("products", "norms", "attention", "elementwise")
 LEAST = 4  # networks, for the error to be known
-_PULL = 0.3
+_SHARED = 0.65  # of the time on one stream, where two share a batch; fitted to 28 networks
+_PULL = 0.3  # against a weight of 1 for each network
+_SMALL = 0.05  # of an evaluation is there whatever its operators
 _EVALUATIONS = 5
 _SPAN_MS = 4.0  # of one timed evaluation: several calls where one is shorter
 _SURROUNDINGS = ("device", "architecture", "mlx", "cores", "blas", "runtime", "dtype")
@@ -52,35 +54,42 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Milliseconds of an evaluation: `scale` times the sum of its operators, and `fixed`."""
+
+    scale: float = 1.0
+    fixed: float = 0.0
+
+    def __call__(self, total: float) -> float:
+        """Milliseconds of an evaluation whose operators take `total` one by one."""
+        return self.scale * total + self.fixed
+
+
+@dataclass(frozen=True)
 class Predictor:
     """Latency of sampling at one batch size.
 
-    `times` are milliseconds by operator for the whole batch on one stream. A network's evaluation
-    takes the sums over each of `FAMILIES` times their `scales`, all times `split` where the batch
-    is split over the streams, plus `fixed` milliseconds. `error` is the typical relative error on
-    networks it was not fitted to, `bound` the one that nine in ten stay under.
+    `times` are milliseconds by operator for the whole batch on one stream. `whole` says what an
+    evaluation takes on one stream, `split` where the batch is split over the streams. `error` is
+    the typical relative error on networks it was not fitted to, `bound` the one that nine in ten
+    stay under.
     """
 
     batch: int
     times: dict[Operator, float]
-    scales: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-    split: float = 1.0
-    fixed: float = 0.0
+    whole: Line = Line()
+    split: Line = Line(_SHARED)
     error: float = math.inf
     bound: float = math.inf
 
-    def totals(self, unet: UNetSpec) -> F64:
-        """Milliseconds of a network's operators by family, for one evaluation of the batch."""
-        sums = np.zeros(len(FAMILIES))
-        for operator, count in operators(unet).items():
-            sums[family(operator)] += count * self.time(operator)
-        return sums
+    def total(self, unet: UNetSpec) -> float:
+        """Milliseconds of a network's operators one by one, for one evaluation of the batch."""
+        return sum(count * self.time(o) for o, count in operators(unet).items())
 
     def predict(self, unet: UNetSpec, steps: int) -> float:
         """Milliseconds per image of sampling with `steps` evaluations."""
-        share = self.split if splits(unet, self.batch) else 1.0
-        once = share * float(self.totals(unet) @ np.array(self.scales)) + self.fixed
-        return steps * once / self.batch
+        line = self.split if splits(unet, self.batch) else self.whole
+        return steps * line(self.total(unet)) / self.batch
 
     def time(self, operator: Operator) -> float:
         """Milliseconds of one operator; between measured shapes, from the nearest of its kind."""
@@ -106,76 +115,51 @@ class Predictor:
             seen: at least 4 for the error to be known.
 
         Returns:
-            The predictor with its scale, fixed part and errors; the errors are those of leaving
-            each network out in turn.
+            The predictor with its lines and errors; the errors are those of leaving each network
+            out in turn.
         """
         if not seen:
             return self
-        sums = np.array([self.totals(t.unet) for t in seen])
+        totals = np.array([self.total(t.unet) for t in seen])
         wanted = np.array([t.latency_ms * self.batch / t.steps for t in seen])
         split = np.array([splits(t.unet, self.batch) for t in seen])
-        found = _fit(sums, split, wanted)
+
+        def fits(kept: npt.NDArray[np.bool_]) -> tuple[Line, Line]:
+            alone, shared = kept & ~split, kept & split
+            return (
+                _line(totals[alone], wanted[alone], 1.0),
+                _line(totals[shared], wanted[shared], _SHARED),
+            )
+
+        whole, halved = fits(np.ones(len(seen), bool))
         errors = [math.inf]
         if len(seen) >= LEAST:
-            others = (np.arange(len(seen)) != i for i in range(len(seen)))
-            fits = [_fit(sums[o], split[o], wanted[o]) for o in others]
+            others = [fits(np.arange(len(seen)) != i) for i in range(len(seen))]
             errors = [
-                abs(fit(sums[i], bool(split[i])) / wanted[i] - 1) for i, fit in enumerate(fits)
+                abs(lines[int(split[i])](totals[i]) / wanted[i] - 1)
+                for i, lines in enumerate(others)
             ]
         return dataclasses.replace(
             self,
-            scales=found.scales,
-            split=found.split,
-            fixed=found.fixed,
+            whole=whole,
+            split=halved,
             error=float(np.median(errors)),
             bound=float(np.quantile(errors, 0.9)),
         )
 
 
-def family(operator: Operator) -> int:
-    """The place in `FAMILIES` of an operator."""
-    if "/" in operator.kind:
-        return 2
-    if operator.kind in ("conv", "linear", "vector"):
-        return 0
-    return 1 if operator.kind in ("norm", "rms") else 3
+def _line(totals: F64, values: F64, scale: float) -> Line:
+    """Least squares of the relative errors, with a pull towards `scale` and a small fixed part.
 
-
-@dataclass(frozen=True)
-class _Fit:
-    """Scales by family, the share of a split batch, and the fixed part."""
-
-    scales: tuple[float, ...]
-    split: float
-    fixed: float
-
-    def __call__(self, sums: F64, split: bool) -> float:
-        return (self.split if split else 1.0) * float(sums @ np.array(self.scales)) + self.fixed
-
-
-def _fit(sums: F64, split: npt.NDArray[np.bool_], values: F64) -> _Fit:
-    """Least squares of the logarithms, with a pull towards the table as it was measured.
-
-    Gauss and Newton's steps from scales of 1; a few networks cannot tell six numbers apart, so
-    that each is held near 1 (and the fixed part near 0) as if it were known to a third.
+    A few networks cannot tell the two apart.
     """
-    count = len(FAMILIES)
-    logs = np.zeros(count + 1)  # of scales and split
-    fixed = 0.1 * float(np.min(values))
-    for _ in range(20):
-        share = np.where(split, np.exp(logs[-1]), 1.0)
-        parts = share[:, None] * sums * np.exp(logs[:count])
-        predicted = parts.sum(1) + fixed
-        slopes = np.column_stack(
-            [parts, np.where(split, parts.sum(1), 0.0), np.full(len(sums), fixed)]
-        )
-        slopes /= predicted[:, None]
-        left = np.vstack([slopes, _PULL * np.eye(count + 2)])
-        away = np.append(logs, math.log(fixed) - math.log(0.1 * float(np.min(values))))
-        right = np.append(np.log(values / predicted), -_PULL * away)
-        step = np.clip(np.linalg.lstsq(left, right, rcond=None)[0], -1, 1)
-        logs, fixed = logs + step[:-1], fixed * math.exp(float(step[-1]))
-    return _Fit(tuple(np.exp(logs[:count]).tolist()), float(np.exp(logs[-1])), fixed)
+    if not len(values):
+        return Line(scale)
+    unit = float(np.median(values))
+    left = np.vstack([np.column_stack([totals / values, unit / values]), _PULL * np.eye(2)])
+    right = np.append(np.ones(len(values)), [_PULL * scale, _PULL * _SMALL])
+    found = nnls(left, right)[0]
+    return Line(float(found[0]), float(found[1]) * unit)
 
 
 def _expected(operator: Operator, batch: int) -> float:

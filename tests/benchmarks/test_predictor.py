@@ -13,6 +13,7 @@ def test_rows_hold_both_latencies_of_different_networks(
     tmp_path: Path, own_lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "FITTED", 4)
+    monkeypatch.setattr(predictor, "ROUNDS", 2)
     found = predictor.run(
         seed=3, row=None, workspace=tmp_path, progress=silent, judged=4, tabled=3
     )

@@ -54,7 +54,7 @@ def test_time_is_the_measured_one_or_lies_between_its_neighbors() -> None:
 def known(scale: float, fixed: float) -> tuple[Predictor, list[Timed]]:
     base = Predictor(16, {o: predictor._expected(o, 16) for o in grid(SPECS)})
     seen = [
-        Timed(spec, steps, steps * (scale * float(base.totals(spec).sum()) + fixed) / 16)
+        Timed(spec, steps, steps * (scale * base.total(spec) + fixed) / 16)
         for spec in SPECS
         for steps in (1, 3)
     ]
