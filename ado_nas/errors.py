@@ -50,6 +50,10 @@ class Diverged(Exception):
     """Training or sampling produced a value that is not finite; a trial is pruned for it."""
 
 
+class Untraceable(Exception):
+    """A computation whose graph MLX cannot write down; it has to be run to know what it takes."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint naming the known word closest to `word`, or all of them where none is close.
 

@@ -34,6 +34,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "predictor": Benchmark(
         "benchmarks.predictor", 3, "latency as predicted before building, against measured"
     ),
+    "memory": Benchmark(
+        "benchmarks.memory", 1, "peak memory as predicted before building, against measured"
+    ),
     "attention": Benchmark(
         "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
     ),

@@ -75,19 +75,17 @@ def steps(
         (B, H, W, C) states at levels[0], levels[1], ... 0, still being computed: the graph of the
         next step is built meanwhile.
     """
-    streams = _streams(unet.spec, x.shape[0])
-    edges = [x.shape[0] * i // len(streams) for i in range(len(streams) + 1)]
-    spans = list(pairwise(edges))
+    shares = parts(unet.spec, x.shape[0])
     start = x * float(levels[0])
     mx.eval(start)
     yield start
     runs = []
-    for a, b in spans:
-        part = None if labels is None else labels[a:b]
-        runs.append(SOLVER[solver](denoiser(unet, part, guidance), start[a:b], levels))
+    for _, rows in shares:
+        chosen = None if labels is None else labels[rows]
+        runs.append(SOLVER[solver](denoiser(unet, chosen, guidance), start[rows], levels))
     for _ in range(len(levels) - 1):
         states = []
-        for run, stream in zip(runs, streams, strict=True):
+        for run, (stream, _) in zip(runs, shares, strict=True):
             with mx.stream(stream):
                 states.append(next(run)[0])
         mx.async_eval(states)
@@ -113,7 +111,7 @@ def sample_batch(
 @contextlib.contextmanager
 def sampling_threads(spec: UNetSpec, rows: int) -> Iterator[None]:
     """Give the BLAS the threads with which this network samples `rows` images fastest."""
-    split = len(_streams(spec, rows)) > 1
+    split = len(parts(spec, rows)) > 1
     with blas_threads(1 if split or rows * _macs(spec) < _WORTH_SPLITTING else cores()):
         yield
 
@@ -123,9 +121,12 @@ def splits(spec: UNetSpec, rows: int) -> bool:
     return rows > 1 and rows * _macs(spec) >= _WORTH_SPLITTING
 
 
-def _streams(spec: UNetSpec, rows: int) -> list[Any]:
+def parts(spec: UNetSpec, rows: int) -> list[tuple[Any, slice]]:
+    """The streams that sample `rows` images of this network, each with its share of them."""
     streams = batch_streams()
-    return streams if splits(spec, rows) else streams[:1]
+    streams = streams if splits(spec, rows) else streams[:1]
+    edges = [rows * i // len(streams) for i in range(len(streams) + 1)]
+    return [(s, slice(a, b)) for s, (a, b) in zip(streams, pairwise(edges), strict=True)]
 
 
 @functools.cache

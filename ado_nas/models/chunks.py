@@ -100,7 +100,7 @@ def _by_heads(work: Work, arrays: tuple[mx.array, ...], chunk: int) -> tuple[mx.
     """Do the work for as many heads at a time as make a tile, and put the parts together."""
     batch, heads, n, _ = arrays[0].shape
     # With the rows of a head side by side, or each product of a chunk would copy its part.
-    arrays = tuple(mx.contiguous(a.reshape(batch * heads, *a.shape[2:])) for a in arrays)
+    arrays = tuple(a.reshape(-1).reshape(batch * heads, *a.shape[2:]) for a in arrays)
     size = max(1, _tile() // min(chunk, max(n, arrays[1].shape[1])) ** 2)
     parts: list[tuple[mx.array, ...]] = []
     for some in _spans(batch * heads, size):

@@ -130,6 +130,23 @@ class Stepper:
         Raises:
             Diverged: the loss is not finite.
         """
+        value = self.advance(*arrays)
+        mx.eval(self.vector, self.average, self.optimizer.state, value)
+        self.iteration += 1
+        loss = float(np.array(value))
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise Diverged(f"the loss was {loss} at iteration {self.iteration}")
+        return loss
+
+    def advance(self, *arrays: mx.array) -> mx.array:
+        """The lazy part of a step: weights, average and optimizer move on, nothing is computed.
+
+        Args:
+            arrays: what the loss takes, each with B rows.
+
+        Returns:
+            The loss, a scalar.
+        """
         value, grads = gradients(self._loss, self.model, split(arrays))
         gradient = self.flat.join(grads)
         norm = mx.sqrt(mx.sum(gradient * gradient))
@@ -139,12 +156,7 @@ class Stepper:
         decay = min(self._decay, (self.iteration + 1) / (self.iteration + 10))
         self.average = decay * self.average + (1 - decay) * self.vector
         self.flat.load(self.model, self.vector)
-        mx.eval(self.vector, self.average, self.optimizer.state, value)
-        self.iteration += 1
-        loss = float(np.array(value))
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise Diverged(f"the loss was {loss} at iteration {self.iteration}")
-        return loss
+        return value
 
     def load_average(self) -> None:
         """Put the averaged weights into the network."""

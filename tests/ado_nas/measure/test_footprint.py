@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ado_nas.distillation.student import landing_loss
+from ado_nas.errors import ConfigError, Untraceable
+from ado_nas.measure.cost import cost
+from ado_nas.measure.footprint import training_bytes
+from ado_nas.progress import silent
+from ado_nas.specs import UNetSpec
+from ado_nas.training.teacher import edm_loss
+from benchmarks import memory
+
+
+def test_predictions_are_within_a_quarter_of_the_measured_peaks(tmp_path: Path) -> None:
+    found = memory.run(seed=3, row=None, workspace=tmp_path, progress=silent, judged=6)
+    assert {row["work"] for row in found["rows"]} == {"training", "sampling"}
+    for row in found["rows"]:
+        assert row["predicted_mb"] == pytest.approx(row["measured_mb"], rel=0.25), row
+
+
+def test_training_holds_weights_moments_average_and_the_losses_count_alike() -> None:
+    spec = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "none"), time_width=32)
+    kept = 4 * cost(spec).bytes
+    small, large = (training_bytes(spec, batch, landing_loss) for batch in (2, 32))
+    assert kept < small < large
+    assert training_bytes(spec, 32, edm_loss) == pytest.approx(large, rel=0.1)
+
+
+def test_a_row_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give 0 to 29"):
+        memory.run(seed=0, row=30, workspace=tmp_path, progress=silent)
+
+
+def test_attention_in_chunks_is_left_unpredicted() -> None:
+    spec = UNetSpec(resolution=32, widths=(8,), blocks=(1,), attention=("full",), head_dim=8)
+    with pytest.raises(Untraceable, match="CustomTransforms"):
+        training_bytes(spec, 2, landing_loss)
+    assert memory._predicted(memory.Case(spec, 2, "training")) is None
