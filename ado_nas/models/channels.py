@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
+MIXING = ("conv", "linear", "embedding")  # kinds of layers with a weight for each pair of channels
 _UNEVEN = 0.25  # how far the shares of a channel's copies lie from equal, so that they part ways
 
 
@@ -38,8 +40,19 @@ class Selection:
     """
 
     def __init__(self, plan: Iterable[Layer], weights: Weights) -> None:
-        self._scores = importance(plan, weights)
+        self._scores: Mapping[str, npt.NDArray[np.float64]] = importance(plan, weights)
         self._chosen: dict[tuple[str, int], Channels] = {}
+
+    @classmethod
+    def by(cls, scores: Mapping[str, npt.NDArray[np.float64]]) -> Selection:
+        """A selection by given scores instead of the size of the weights.
+
+        Args:
+            scores: by space (C,); the largest are kept.
+        """
+        chosen = cls((), {})
+        chosen._scores = scores
+        return chosen
 
     def __call__(self, space: Space, source: Space) -> Channels:
         """The channels of one axis.
@@ -92,29 +105,69 @@ def importance(plan: Iterable[Layer], weights: Weights) -> dict[str, npt.NDArray
     Source: Li et al. 2017 (Pruning filters), section 3.1, summed over all layers of a space.
     """
     scores: dict[str, npt.NDArray[np.float64]] = {}
-
-    def add(space: Space, found: npt.NDArray[np.float64]) -> None:
-        total = scores.setdefault(space.key, np.zeros(space.width))
-        total += found / max(float(found.mean()), 1e-30)
-
     for layer in plan:
-        if layer.kind not in ("conv", "linear", "embedding"):
+        if layer.kind not in MIXING:
             continue
         squares = np.square(weights[f"{layer.name}.weight"], dtype=np.float64)
-        if layer.kind == "embedding":
-            squares = squares.T
-        add(layer.out, squares.reshape(len(squares), -1).sum(1))
-        columns = squares.sum(axis=tuple(range(squares.ndim - 1)))
-        for space, part in zip(layer.inputs, _parts(columns, layer.inputs), strict=True):
-            add(space, part)
+        for space, found in (written(layer, squares), *read(layer, squares)):
+            total = scores.setdefault(space.key, np.zeros(space.width))
+            total += found / max(float(found.mean()), 1e-30)
     return scores
 
 
-def _parts(
-    columns: npt.NDArray[np.float64], inputs: tuple[Space, ...]
-) -> list[npt.NDArray[np.float64]]:
-    edges = np.cumsum([space.width for space in inputs])[:-1]
-    return list(np.split(columns, edges))
+def written(layer: Layer, values: npt.NDArray[Any]) -> tuple[Space, npt.NDArray[Any]]:
+    """What a layer that mixes channels writes: its output space and a sum for each channel.
+
+    Args:
+        layer: one of `MIXING`.
+        values: shaped as its weight.
+    """
+    rows = values.T if layer.kind == "embedding" else values
+    return layer.out, rows.reshape(len(rows), -1).sum(1)
+
+
+def read(layer: Layer, values: npt.NDArray[Any]) -> Iterator[tuple[Space, npt.NDArray[Any]]]:
+    """What a layer that mixes channels reads: each input space and a sum for each channel.
+
+    Args:
+        layer: one of `MIXING`.
+        values: shaped as its weight.
+    """
+    rows = values.T if layer.kind == "embedding" else values
+    columns = rows.sum(axis=tuple(range(rows.ndim - 1)))
+    edges = np.cumsum([space.width for space in layer.inputs])[:-1]
+    yield from zip(layer.inputs, np.split(columns, edges), strict=True)
+
+
+def sliced(
+    layer: Layer,
+    source: str,
+    values: Mapping[str, npt.NDArray[Any]],
+    rows: Ints,
+    columns: Ints,
+) -> dict[str, npt.NDArray[Any]]:
+    """The parameters of a layer out of those of a wider, narrower or equal one.
+
+    Args:
+        layer: whose parameters are wanted.
+        source: name of the layer they come from.
+        values: by name of the parameter, one for each element.
+        rows: indices of its outputs.
+        columns: indices of its joined inputs.
+
+    Returns:
+        By name of the wanted parameter; without a bias where the source has none.
+    """
+    weight, bias = values[f"{source}.weight"], values.get(f"{source}.bias")
+    along = columns if layer.kind in ("norm", "rms") else rows
+    if layer.kind in ("norm", "rms", "depthwise"):
+        found = weight[columns]
+    elif layer.kind == "embedding":
+        found = weight[np.ix_(columns, rows)]
+    else:
+        found = weight[rows][..., columns]
+    biases = {} if bias is None else {f"{layer.name}.bias": bias[along]}
+    return {f"{layer.name}.weight": found, **biases}
 
 
 def _shares(units: Ints) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx.utils import tree_unflatten
 
-from ado_nas.models.channels import Selection, Weights
+from ado_nas.models.channels import MIXING, Selection, Weights, sliced
 from ado_nas.models.conversion import converted
 from ado_nas.models.plan import Layer, Space, layers
 from ado_nas.models.stems import folded_head, folded_stem
@@ -84,31 +84,22 @@ def _fits(layer: Layer, source: Layer) -> bool:
 
 
 def _taken(layer: Layer, source: Layer, weights: Weights, chosen: Selection) -> dict[str, Floats]:
-    columns, shares = _columns(layer.inputs, source.inputs, chosen)
-    if layer.kind in ("norm", "rms"):
-        width = len(columns)
-        found = {f"{layer.name}.weight": weights[f"{source.name}.weight"][columns]}
-        if layer.kind == "norm":
-            bias = weights.get(f"{source.name}.bias")
-            found[f"{layer.name}.bias"] = (
-                np.zeros(width, np.float32) if bias is None else bias[columns]
-            )
-        return found
-    weight = weights[f"{source.name}.weight"]
-    if layer.kind == "depthwise":
-        return {f"{layer.name}.weight": weight[columns]}
-    rows = chosen(layer.out, source.out).index
-    if layer.kind == "embedding":
-        return {f"{layer.name}.weight": weight[np.ix_(columns, rows)]}
-    known = sum(space.width for space in source.inputs[: len(layer.inputs)])
-    gain = np.float32(max(1.0, known / len(columns)) ** 0.5)
-    return {
-        f"{layer.name}.weight": weight[rows][..., columns] * (shares * gain),
-        f"{layer.name}.bias": weights[f"{source.name}.bias"][rows],
-    }
+    columns, shares = columns_of(layer.inputs, source.inputs, chosen)
+    mixing = layer.kind in MIXING
+    rows = chosen(layer.out, source.out).index if mixing else columns
+    found = sliced(layer, source.name, weights, rows, columns)
+    if layer.kind == "norm":
+        found.setdefault(f"{layer.name}.bias", np.zeros(len(columns), np.float32))
+    if layer.kind == "rms":
+        found.pop(f"{layer.name}.bias", None)
+    if layer.kind in ("conv", "linear"):
+        known = sum(space.width for space in source.inputs[: len(layer.inputs)])
+        gain = np.float32(max(1.0, known / len(columns)) ** 0.5)
+        found[f"{layer.name}.weight"] = found[f"{layer.name}.weight"] * (shares * gain)
+    return found
 
 
-def _columns(
+def columns_of(
     inputs: tuple[Space, ...], sources: tuple[Space, ...], chosen: Selection
 ) -> tuple[npt.NDArray[np.intp], Floats]:
     """Indices into the source's joined inputs, and what each passes on."""
