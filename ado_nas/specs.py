@@ -32,6 +32,9 @@ SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
 SOLVERS = ("ddim", "dpmpp_2m")
 SCHEDULES = ("karras", "logsnr", "dp")
+ADAPTATIONS = ("none", "prune", "grow")
+LATER = {"later": True}
+"""Marks a field that came after its class: at its default it does not count in a hash."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,12 @@ class DistillationSpec:
     batch: int = 32
     learning_rate: float = 1e-2
     ema_decay: float = 0.99
+    # Towards the candidate's network while training: cut from a wider one, or grown from a
+    # narrower one.
+    adaptation: str = field(default="none", metadata=LATER)
 
     def __post_init__(self) -> None:
+        _one_of("adaptation", self.adaptation, ADAPTATIONS)
         if not 1 <= self.steps <= 8:
             raise SpecError(f"steps {self.steps}: a student takes 1 to 8")
         if self.iterations < 1 or self.batch < 2:
@@ -284,7 +291,7 @@ def to_dict(spec: Any) -> dict[str, Any]:
     Returns:
         Nested dictionaries with every field, defaults included.
     """
-    return {f.name: _plain(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+    return cast(dict[str, Any], _plain(spec))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], base: T | None = None) -> T:
@@ -322,17 +329,24 @@ def digest(*parts: Any) -> str:
     Returns:
         The same digits for equal content, in any process and on any machine.
     """
-    text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [_plain(p, whole=False) for p in parts], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, whole: bool = True) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_dict(value)
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {
+            f.name: _plain(v, whole)
+            for f, v in fields
+            if whole or "later" not in f.metadata or v != f.default
+        }
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [_plain(v, whole) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v, whole) for k, v in value.items()}
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,11 +25,26 @@ _ROUNDING = 1e-8  # keeps the root's slope finite at 0
 class Lessons:
     """What a student of S steps learns: for each jump the states before it and where it must land.
 
-    `path` holds S + 1 indices into the bank's levels.
+    `path` holds S + 1 indices into the bank's levels, `rows` the first trajectory and the one
+    after the last; None for all of them.
     """
 
     bank: Bank
     path: list[int]
+    rows: tuple[int, int] | None = None
+
+    def parted(self, count: int) -> tuple[Lessons, Lessons]:
+        """Lessons without the last trajectories, and lessons of these alone.
+
+        Args:
+            count: how many are held back; at least one stays on either side.
+        """
+        total = self.bank.states.shape[1]
+        cut = total - max(1, min(count, total - 1))
+        return self._of(0, cut), self._of(cut, total)
+
+    def _of(self, begin: int, end: int) -> Lessons:
+        return dataclasses.replace(self, rows=(begin, end))
 
     @property
     def levels(self) -> Levels:
@@ -49,7 +65,8 @@ class Lessons:
         Source: Salimans and Ho 2022, eq. 8 of appendix G, in sigma space: target = (x_j - r x_i) /
         (1 - r) with r = sigma_j / sigma_i.
         """
-        rows = rng.integers(0, self.bank.states.shape[1], size)
+        low, high = self.rows or (0, self.bank.states.shape[1])
+        rows = rng.integers(low, high, size)
         jumps = np.arange(size) % (len(self.path) - 1)
         path = np.array(self.path)
         begin, end = path[jumps], path[jumps + 1]
@@ -111,11 +128,26 @@ def distill(
     rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
     stepper = Stepper(student, landing_loss, rate, spec.ema_decay)
     rng = np.random.default_rng(seed)
-    split = len(batch_streams()) > 1
     for _ in range(spec.iterations):
-        # Held for one iteration only, so that whoever times gets the device in between.
-        with lock.shared(), blas_threads(1 if split else cores()):
-            loss = stepper(*lessons.batch(rng, spec.batch))
-        yield stepper.iteration, loss
+        yield stepper.iteration + 1, taught(stepper, lessons.batch(rng, spec.batch))
     stepper.load_average()
     mx.eval(student.parameters())
+
+
+def taught(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
+    """One training step on the shared device.
+
+    Args:
+        stepper: of the student.
+        batch: as `Lessons.batch` gives it.
+
+    Returns:
+        The loss.
+
+    Raises:
+        Diverged: it is not finite.
+    """
+    split = len(batch_streams()) > 1
+    # Held for one iteration only, so that whoever times gets the device in between.
+    with lock.shared(), blas_threads(1 if split else cores()):
+        return stepper(*batch)

@@ -88,7 +88,10 @@ def split(arrays: tuple[mx.array, ...]) -> list[tuple[mx.array, ...]]:
 
 
 class Stepper:
-    """Trains a network in place, one batch at a time, and keeps the average of its weights."""
+    """Trains a network in place, one batch at a time, and keeps the average of its weights.
+
+    `seen` holds the weights and the gradient of the latest batch, before it was clipped.
+    """
 
     def __init__(
         self,
@@ -114,6 +117,8 @@ class Stepper:
         self.optimizer = optim.Adam(rate, betas=[0.9, 0.99], bias_correction=True)
         self.optimizer.init({"w": self.vector})
         self.iteration = 0
+        self.born = 0  # the iteration that the average counts from
+        self.seen = (self.vector, mx.zeros_like(self.vector))
         self._loss = loss
         self._decay = ema_decay
         self._clip = clip
@@ -149,11 +154,13 @@ class Stepper:
         """
         value, grads = gradients(self._loss, self.model, split(arrays))
         gradient = self.flat.join(grads)
+        self.seen = (self.vector, gradient)
         norm = mx.sqrt(mx.sum(gradient * gradient))
         gradient = gradient * mx.minimum(1.0, self._clip / (norm + 1e-6))
         self.vector = self.optimizer.apply_gradients({"w": gradient}, {"w": self.vector})["w"]
         # A young average forgets its start faster.
-        decay = min(self._decay, (self.iteration + 1) / (self.iteration + 10))
+        age = self.iteration - self.born
+        decay = min(self._decay, (age + 1) / (age + 10))
         self.average = decay * self.average + (1 - decay) * self.vector
         self.flat.load(self.model, self.vector)
         return value
