@@ -6,6 +6,7 @@ These are the three entry points a worker process knows: `prepare`, `open_evalua
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 
 from ado_nas.device import real
 from ado_nas.diffusion.sampling import generate
-from ado_nas.distillation.student import Lessons, distill
+from ado_nas.distillation.adaptation import Adapted
+from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
@@ -27,6 +29,7 @@ from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.judge import Quality
 from ado_nas.specs import Candidate, TaskSpec, to_dict
+from objectives.adaptation import beginning, course, decisions
 from objectives.bench import Bench, open_bench
 from objectives.constraints import reason, violations
 from objectives.quality import compared
@@ -102,14 +105,20 @@ class _Evaluation:
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
+        adapted = beginning(model.unet, self.bench.teacher.unet, candidate, seed)
         started = time.monotonic()
         try:
-            ended = _train(model, lessons, candidate, seed, report, figures)
+            ended = _train(adapted, lessons, candidate, seed, report, figures)
         except Diverged as error:
             return Outcome("pruned", {}, {**found, "training": 1.0}, figures, str(error))
         figures["training_s"] = round(time.monotonic() - started, 2)
+        figures.update(decisions(adapted))
         if ended:
             return Outcome("pruned", {}, found, figures, ended)
+        model = dataclasses.replace(model, unet=adapted.unet)
+        if model.unet.spec != candidate.unet:  # the gate refused, and it is as large as it costs
+            figures.update(_static(dataclasses.replace(candidate, unet=model.unet.spec)))
+            figures.update(_measured(self.bench, model))
         return self._scored(candidate, model, seed, folder, limits, figures)
 
     def _late(self, candidate: Candidate, limit: float) -> float | None:
@@ -150,6 +159,7 @@ class _Evaluation:
             "seed": seed,
             "digests": bench.digests,
             "figures": figures,
+            "changes": json.loads(figures.get("changes", "[]")),
         }
         save_model(folder, model.unet, model.sampler, model.levels, card)
         values = {name: figures[name] for name in ("gap", "latency_ms", "size_mb")}
@@ -184,7 +194,7 @@ def _measured(bench: Bench, model: Model) -> dict[str, Any]:
 
 
 def _train(
-    model: Model,
+    adapted: Adapted,
     lessons: Lessons,
     candidate: Candidate,
     seed: int,
@@ -194,7 +204,7 @@ def _train(
     """Distill to the end; returns why it stopped early, or nothing."""
     total = candidate.distillation.iterations
     rungs = {total * i // RUNGS for i in range(1, RUNGS)}
-    for iteration, loss in distill(model.unet, lessons, candidate.distillation, seed):
+    for iteration, loss in course(adapted, lessons, candidate, seed):
         figures["loss"] = loss
         if iteration in rungs and report(iteration, {"loss": loss}):
             return f"stopped after {iteration} of {total} iterations"

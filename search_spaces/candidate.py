@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
 
 from ado_nas.specs import Candidate, DistillationSpec, UNetSpec
+from ado_nas.stature import start
 from search_spaces.chooser import Choice, Chooser, FixedChooser
 from search_spaces.distillation import distillation_params, draw_distillation
 from search_spaces.space import Space
@@ -35,6 +37,8 @@ def draw(
     """
     unet = draw_unet(space, chooser, base)
     distilled, sampler = draw_distillation(space, chooser, distillation)
+    if "none" in space.adaptation and start(unet, base, distilled.adaptation) == unet:
+        distilled = dataclasses.replace(distilled, adaptation="none")  # there is no room to change
     return Candidate(unet=unet, distillation=distilled, sampler=sampler)
 
 
@@ -62,7 +66,8 @@ def params_of(candidate: Candidate, space: Space) -> dict[str, Choice]:
     Raises:
         SpecError: the space has no such candidate.
     """
-    found = {**unet_params(candidate.unet, space), **distillation_params(candidate.sampler)}
+    learned = distillation_params(candidate.distillation, candidate.sampler)
+    found = {**unet_params(candidate.unet, space), **learned}
     return {d.name: found[d.name] for d in space.dimensions}
 
 

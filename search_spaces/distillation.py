@@ -26,16 +26,23 @@ def draw_distillation(
     schedule = choose(chooser, "schedule", space.schedule)
     if steps == 1:  # one step goes from the first level to zero, whoever places the levels
         schedule = space.schedule[0]
-    return dataclasses.replace(base, steps=steps), SamplerSpec("ddim", schedule, steps)
+    adaptation = choose(chooser, "adaptation", space.adaptation)
+    learned = dataclasses.replace(base, steps=steps, adaptation=adaptation)
+    return learned, SamplerSpec("ddim", schedule, steps)
 
 
-def distillation_params(sampler: SamplerSpec) -> dict[str, Choice]:
-    """The choices that draw this sampler; the inverse of `draw_distillation`.
+def distillation_params(distillation: DistillationSpec, sampler: SamplerSpec) -> dict[str, Choice]:
+    """The choices that draw these; the inverse of `draw_distillation`.
 
     Args:
-        sampler: of a drawn candidate.
+        distillation: of a drawn candidate.
+        sampler: of the same.
 
     Returns:
         A choice for each of these dimensions.
     """
-    return {"steps": sampler.nfe, "schedule": sampler.schedule}
+    return {
+        "steps": sampler.nfe,
+        "schedule": sampler.schedule,
+        "adaptation": distillation.adaptation,
+    }

@@ -36,6 +36,7 @@ AT_THE_TOP_OF_CLI = {"__future__", "collections", "dataclasses", "json", "math",
 WITHOUT_MLX = (
     "ado_nas.errors",
     "ado_nas.specs",
+    "ado_nas.stature",
     "ado_nas.progress",
     "ado_nas.files",
     "ado_nas.runtime",

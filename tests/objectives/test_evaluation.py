@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ado_nas.distillation.adaptation import Measure
+from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ModelError, NegativeVerdict
+from ado_nas.measure.cost import cost
 from ado_nas.measure.latency import Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
@@ -25,6 +29,7 @@ from ado_nas.specs import (
     TrajectorySpec,
     UNetSpec,
 )
+from objectives import adaptation as adaptation_of_trials
 from objectives import evaluation, speed
 from objectives.scores import Limits, Outcome
 
@@ -114,6 +119,47 @@ def test_scores_follow_from_the_reference(
     assert found["inherited_fraction"] == 1.0
     model = load_model(tmp_path)
     assert model.unet.spec == STUDENT.unet and len(model.levels) == 3
+
+
+def changing(adaptation: str) -> Candidate:
+    distillation = dataclasses.replace(STUDENT.distillation, adaptation=adaptation)
+    return dataclasses.replace(STUDENT, distillation=distillation)
+
+
+@pytest.mark.parametrize("adaptation", ["prune", "grow"])
+def test_network_that_changes_while_training_ends_as_its_candidate(
+    prepared: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    adaptation: str,
+) -> None:
+    monkeypatch.setattr(adaptation_of_trials, "landing", lambda _: lambda _: 1.0)
+    outcome = evaluate(prepared[0], tmp_path, changing(adaptation))
+    assert outcome.state == "complete"
+    assert outcome.attributes["params"] == cost(STUDENT.unet).params
+    model = load_model(tmp_path)
+    assert model.unet.spec == STUDENT.unet
+    told = json.loads(outcome.attributes["changes"])
+    assert told == model.card["changes"]
+    assert len(told) == outcome.attributes["changes_accepted"] > 0
+    assert told[-1]["new_widths"] == list(STUDENT.unet.widths)
+
+
+def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(_: Lessons) -> Measure:
+        qualities = itertools.count(1)
+        return lambda _: float(next(qualities))
+
+    monkeypatch.setattr(adaptation_of_trials, "landing", refusing)
+    limits = Limits(max_size_mb=cost(STUDENT.unet).size_mb, min_retention=0.0)
+    outcome = evaluate(prepared[0], tmp_path, changing("prune"), limits=limits)
+    kept = load_model(tmp_path).unet.spec
+    assert kept == dataclasses.replace(STUDENT.unet, widths=(12, 24))
+    assert outcome.attributes["changes_refused"] == 3
+    assert outcome.values["size_mb"] == cost(kept).size_mb == outcome.attributes["size_mb"]
+    assert outcome.constraints["size"] > 0
 
 
 @pytest.mark.parametrize("limit", ["max_size_mb", "max_latency_ms", "max_memory_mb"])

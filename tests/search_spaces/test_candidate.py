@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ado_nas.errors import SpecError
-from ado_nas.specs import DistillationSpec, UNetSpec
+from ado_nas.specs import DistillationSpec, UNetSpec, digest, to_dict
 from search_spaces.candidate import build, combinations, count, draw, params_of
 from search_spaces.chooser import RandomChooser
 from search_spaces.space import Space
@@ -33,6 +33,7 @@ EVERYTHING = dataclasses.replace(
     middle=(False, True),
     skip=("concat", "add"),
     time_width=(0, 32),
+    adaptation=("none", "prune", "grow"),
 )
 
 
@@ -64,7 +65,7 @@ def params(**changes: object) -> dict[str, object]:
 
 REST = {
     "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
-    "skip": "concat", "time_width": 0,
+    "skip": "concat", "time_width": 0, "adaptation": "none",
 }  # fmt: skip
 
 
@@ -77,6 +78,25 @@ def test_equal_networks_hash_equal_when_their_choices_differ() -> None:
     assert hash_of(widths="24", attention="low") == hash_of(widths="24", attention="all")
     assert hash_of(widths="24", blocks="1") == hash_of(widths="24", blocks="1-2")
     assert hash_of(steps=1, schedule="dp") == hash_of(steps=1, schedule="karras")
+
+
+def test_adaptation_tells_candidates_apart_where_there_is_room_to_change() -> None:
+    space = dataclasses.replace(WIDE, adaptation=("none", "prune", "grow"))
+    base = dataclasses.replace(BASE, widths=(8, 32), blocks=(1, 1))
+
+    def hashed(widths: str, adaptation: str) -> str:
+        chosen = params(widths=widths, adaptation=adaptation)
+        return build(space, chosen, base, LEARN).hash  # type: ignore[arg-type]
+
+    kinds = ("none", "prune", "grow")
+    assert len({hashed("12-20", kind) for kind in kinds}) == 3
+    # A teacher that is no wider lends nothing to cut, so pruning is plain training.
+    assert hashed("24", "prune") == hashed("24", "none") != hashed("24", "grow")
+
+
+def test_a_choice_that_is_not_made_leaves_hashes_as_they_were() -> None:
+    before = {k: v for k, v in to_dict(LEARN).items() if k != "adaptation"}
+    assert digest(LEARN) == digest(before) != digest(to_dict(LEARN))
 
 
 def test_window_attention_over_a_small_map_is_full_attention() -> None:

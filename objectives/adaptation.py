@@ -1,0 +1,82 @@
+"""The training of one candidate, whose network may be cut or grown on the way to its target."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ado_nas.distillation.adaptation import Adapted, Gate, adapting, landing
+from ado_nas.distillation.student import Lessons, distill
+from ado_nas.models.inherit import inherit
+from ado_nas.models.unet import UNet, build_unet
+from ado_nas.specs import Candidate
+from ado_nas.stature import start
+
+HELD_BACK = 64  # trajectories that the gate judges on, a tenth of them at most
+
+
+def beginning(unet: UNet, teacher: UNet, candidate: Candidate, seed: int) -> Adapted:
+    """The network that training begins with.
+
+    Args:
+        unet: the candidate's, with its first weights.
+        teacher: another one inherits from it.
+        candidate: says how its network is come by.
+        seed: of fresh weights.
+
+    Returns:
+        The candidate's own network, or a wider or narrower one.
+    """
+    spec = start(candidate.unet, teacher.spec, candidate.distillation.adaptation)
+    if spec == candidate.unet:
+        return Adapted(unet)
+    first = build_unet(spec, seed)
+    inherit(first, teacher)
+    return Adapted(first)
+
+
+def course(
+    adapted: Adapted, lessons: Lessons, candidate: Candidate, seed: int
+) -> Iterator[tuple[int, float]]:
+    """Train to the end; `adapted` follows.
+
+    Args:
+        adapted: where training begins.
+        lessons: what is learned; a gate keeps some trajectories for itself.
+        candidate: its network is the target.
+        seed: of the batches.
+
+    Yields:
+        (iterations done, loss), once an iteration.
+    """
+    spec = candidate.distillation
+    if adapted.unet.spec == candidate.unet:
+        yield from distill(adapted.unet, lessons, spec, seed)
+        return
+    held_back = min(HELD_BACK, lessons.bank.states.shape[1] // 10)
+    taught, judged = lessons.parted(held_back)
+    gate = Gate(landing(judged))
+    yield from adapting(adapted, candidate.unet, taught, spec, gate, seed)
+
+
+def decisions(adapted: Adapted) -> dict[str, Any]:
+    """What was changed while training, as figures of a trial.
+
+    Args:
+        adapted: after training.
+
+    Returns:
+        ``changes_accepted``, ``changes_refused`` and, as JSON text, every decision with its
+        numbers (``changes``); nothing where there was nothing to decide.
+    """
+    if not adapted.decisions:
+        return {}
+    accepted = sum(d.accepted for d in adapted.decisions)
+    told = [dataclasses.asdict(d) for d in adapted.decisions]
+    return {
+        "changes_accepted": accepted,
+        "changes_refused": len(told) - accepted,
+        "changes": json.dumps(told),
+    }
