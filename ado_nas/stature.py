@@ -55,8 +55,11 @@ def towards(current: UNetSpec, target: UNetSpec, left: int) -> UNetSpec:
         left: changes left, this one included; the last one goes all the way.
 
     Returns:
-        A network in between, whose levels are equally wide where those of both ends are.
+        A network in between, whose levels are equally wide where those of both ends are; the
+        target where it is wider by whole multiples, for that way the function stays exactly.
     """
+    if all(b > a and b % a == 0 for a, b in zip(current.widths, target.widths, strict=True)):
+        return target
     widths = tuple(
         now + _unit(target, level) * _part(now, goal, left * _unit(target, level))
         for level, (now, goal) in enumerate(zip(current.widths, target.widths, strict=True))

@@ -50,7 +50,8 @@ def run(
     Returns:
         rows: seed, method, widths, size_mb, seconds, iterations, gap, gap_low, gap_high,
         changes_accepted, changes_refused; the median over the seeds of a method's gap over that
-        of trained small (`median_gap_ratio`), and of its seconds (`median_seconds_ratio`).
+        of trained small (`median_gap_ratio`), and of its seconds (`median_seconds_ratio`). Where
+        the gate kept a network larger than the small one, its row does not count there.
 
     Raises:
         ConfigError: no such row.
@@ -169,12 +170,16 @@ def _row(bench: Bench, candidate: Candidate, method: str, seed: int) -> dict[str
 
 
 def _verdict(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A method over trained small, seed by seed; None without both."""
+    """A method over trained small, seed by seed and at equal size; None without both."""
 
     def ratio(name: str, method: str) -> float | None:
-        small = {r["seed"]: r[name] for r in rows if r["method"] == "small" and r[name] > 0}
-        own = [r for r in rows if r["method"] == method and r["seed"] in small]
-        found = [r[name] / small[r["seed"]] for r in own]
+        small = {
+            (r["seed"], r["size_mb"]): r[name]
+            for r in rows
+            if r["method"] == "small" and r[name] > 0
+        }
+        own = {(r["seed"], r["size_mb"]): r[name] for r in rows if r["method"] == method}
+        found = [value / small[key] for key, value in own.items() if key in small]
         return round(statistics.median(found), 4) if found else None
 
     others = [method for method in METHODS if method != "small"]

@@ -34,7 +34,9 @@ class Gate:
     """When a network changes, and what a change may cost."""
 
     quality: Measure
-    tolerance: float = 0.1  # by this share a change may leave the quality worse than before it
+    # By this share the quality may be worse after the recovery than before the change; the
+    # training that is left makes up for more than that.
+    tolerance: float = 0.25
     points: tuple[float, ...] = (0.1, 0.25, 0.4)  # of the iterations
     recovery: float = 0.1  # of the iterations, between a change and its judgement
     watched: int = 20  # batches before a point that the scores are averaged over

@@ -66,6 +66,11 @@ def test_pruning_starts_half_as_wide_again_and_growing_at_half() -> None:
     assert (small.widths, small.blocks) == ((8, 12), (1, 1))
 
 
+def test_doubling_is_one_change() -> None:
+    target = dataclasses.replace(TEACHER, widths=(16, 24), blocks=(2, 2))
+    assert towards(start(target, TEACHER, "grow"), target, 3) == target
+
+
 def test_there_is_nothing_to_prune_where_the_teacher_is_no_larger() -> None:
     assert start(TEACHER, TEACHER, "prune") == TEACHER
 
