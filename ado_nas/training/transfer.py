@@ -89,30 +89,44 @@ def transfer(
     Source: Chen et al. 2016 (Net2Net), section 2, for what is added.
     """
     flat, goal = FlatParameters(before), FlatParameters(after)
-    ids = _named(flat, np.arange(flat.size))
     weights = {n: np.array(v) for n, v in flat.arrays(flat.vector(before)).items()}
+    taken = _Taken(
+        _named(flat, np.arange(flat.size)), chosen, _power(before.spec, weights), goal, after
+    )
     sources = {layer.role: layer for layer in layers(before.spec)}
-    index = {n: np.full(shape, -1) for n, shape in zip(goal.names, goal.shapes, strict=True)}
-    scale = {
-        n: np.ones(shape, np.float32) for n, shape in zip(goal.names, goal.shapes, strict=True)
-    }
-    fresh = {n: np.array(v) for n, v in goal.arrays(goal.vector(after)).items()}
-    power = _power(before.spec, weights)
     kept = {**_first(before.spec, after.spec), **(blocks or {})}
     for layer in layers(after.spec):
         source = sources.get(_role(layer.role, kept))
         if source is not None:
-            columns, shares = columns_of(layer.inputs, source.inputs, chosen)
-            rows = chosen(layer.out, source.out).index if layer.kind in MIXING else columns
-            index.update(sliced(layer, source.name, ids, rows, columns))
-            name = f"{layer.name}.weight"
-            if layer.kind in ("conv", "linear"):
-                scale[name] = scale[name] * shares
-            elif layer.kind == "rms":
-                scale[name] *= _left(layer, source, power, columns)
+            taken.take(layer, source)
         elif layer.name.endswith("conv_shortcut") or "skip_projs" in layer.name:
-            fresh.update(_passing(layer, before.spec, chosen))
-    return Transfer(*(_joined(goal, part) for part in (index, scale, fresh)))
+            taken.fresh.update(_passing(layer, before.spec, chosen))
+    return Transfer(*(_joined(goal, p) for p in (taken.index, taken.scale, taken.fresh)))
+
+
+class _Taken:
+    """What is found for each parameter, by name; see `Transfer`."""
+
+    def __init__(
+        self, ids: Arrays, chosen: Selection, power: Arrays, goal: FlatParameters, after: UNet
+    ) -> None:
+        self._ids, self._chosen, self._power = ids, chosen, power
+        shapes = dict(zip(goal.names, goal.shapes, strict=True))
+        self.index: Arrays = {n: np.full(shape, -1) for n, shape in shapes.items()}
+        self.scale: Arrays = {n: np.ones(shape, np.float32) for n, shape in shapes.items()}
+        self.fresh: Arrays = {n: np.array(v) for n, v in goal.arrays(goal.vector(after)).items()}
+
+    def take(self, layer: Layer, source: Layer) -> None:
+        """Take a layer's parameters from one of the network before."""
+        columns, shares = columns_of(layer.inputs, source.inputs, self._chosen)
+        mixing = layer.kind in MIXING
+        rows = self._chosen(layer.out, source.out).index if mixing else columns
+        self.index.update(sliced(layer, source.name, self._ids, rows, columns))
+        name = f"{layer.name}.weight"
+        if layer.kind in ("conv", "linear"):
+            self.scale[name] = self.scale[name] * shares
+        elif layer.kind == "rms":
+            self.scale[name] = self.scale[name] * _left(source, self._power, columns)
 
 
 def _named(flat: FlatParameters, values: npt.NDArray[Any]) -> Arrays:
@@ -154,9 +168,7 @@ def _power(spec: UNetSpec, weights: Arrays) -> dict[str, npt.NDArray[np.float64]
     return power
 
 
-def _left(
-    layer: Layer, source: Layer, power: Mapping[str, Any], columns: npt.NDArray[np.intp]
-) -> np.float32:
+def _left(source: Layer, power: Mapping[str, Any], columns: npt.NDArray[np.intp]) -> np.float32:
     """Root mean square of the features after the change, over that before."""
     whole = np.concatenate([power[space.key] for space in source.inputs])
     return np.float32(np.sqrt(whole[columns].mean() / max(float(whole.mean()), 1e-30)))
