@@ -41,7 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
     ),
     "adaptation": Benchmark(
-        "benchmarks.adaptation", 4, "pruned or grown while training, against trained small"
+        "benchmarks.adaptation", 5, "pruned or grown while training, against trained small"
     ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"

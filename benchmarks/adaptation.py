@@ -1,15 +1,18 @@
 """Pruned or grown while training, against trained small: equal size in the end, equal wall time.
 
 All inherit from the digits preset's teacher as trials do. The small network trains for the
-preset's iterations; the others get as many as fit in the same seconds, told by a pilot at two
-lengths, and every learning rate schedule runs to its end.
+preset's iterations; the others get as many as fit in the same seconds, told by a pilot, and every
+learning rate schedule runs to its end. The ways take turns of a fiftieth of their training, each
+on its own clock, so that a machine that slows down slows all of them down.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +21,12 @@ from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, SamplerSpec, TaskSpec
 
 if TYPE_CHECKING:
+    from ado_nas.distillation.adaptation import Adapted
     from objectives.bench import Bench
 
 METHODS = {"pruned": "prune", "grown": "grow", "small": "none"}
 SEEDS = 3
-PILOTS = (40, 160)  # iterations, for what a run costs at once and what each iteration costs
+TURNS = 50
 WIDTHS, STEPS = (16, 16), 2
 
 
@@ -34,7 +38,6 @@ def run(
     progress: Progress,
     task: TaskSpec | None = None,
     iterations: int = 0,
-    pilots: tuple[int, int] = PILOTS,
 ) -> dict[str, Any]:
     """Train each way with each seed.
 
@@ -45,7 +48,6 @@ def run(
         progress: told of each row.
         task: data and teacher; None for those of the digits preset.
         iterations: of the small network; 0 for the preset's.
-        pilots: two lengths whose seconds tell those of others.
 
     Returns:
         rows: seed, method, widths, size_mb, seconds, iterations, gap, gap_low, gap_high,
@@ -65,12 +67,15 @@ def run(
     preset = resolve("digits")
     bench = open_bench(task or preset.task, workspace, progress)
     small = _candidate(bench, preset.distillation, iterations or preset.distillation.iterations)
-    budget = _Budget(bench, small, pilots)
+    chosen = every if row is None else every[row : row + 1]
+    counts = _counts(bench, small)
     rows = []
-    for number, method in every if row is None else every[row : row + 1]:
-        rows.append(_row(bench, budget.fitting(method), method, number))
-        progress(f"seed {number}, {method}", len(rows), len(every) if row is None else 1)
-    return {"rows": rows, "budget_seconds": round(budget.seconds, 2), **_verdict(rows)}
+    for number in sorted({number for number, _ in chosen}):
+        ways = {m: _by(small, m, counts[m]) for n, m in chosen if n == number}
+        for method, (adapted, seconds) in _race(bench, ways, number).items():
+            rows.append(_row(bench, ways[method], adapted, seconds, method, number))
+            progress(f"seed {number}, {method}", len(rows), len(chosen))
+    return {"rows": rows, **_verdict(rows)}
 
 
 def _candidate(bench: Bench, distillation: Any, iterations: int) -> Candidate:
@@ -89,65 +94,66 @@ def _candidate(bench: Bench, distillation: Any, iterations: int) -> Candidate:
     return Candidate(unet.canonical, learned, SamplerSpec("ddim", "dp", STEPS))
 
 
-class _Budget:
-    """The seconds of the small network's training, and what fits in them."""
-
-    def __init__(self, bench: Bench, small: Candidate, pilots: tuple[int, int]) -> None:
-        self._small = small
-        _trained(bench, small, 0, pilots[0])  # warms up
-        self._costs = {m: _line(bench, _by(small, m), pilots) for m in METHODS}
-        once, each = self._costs["small"]
-        self.seconds = once + each * small.distillation.iterations
-
-    def fitting(self, method: str) -> Candidate:
-        """The candidate trained by this method for as long as the small one."""
-        once, each = self._costs[method]
-        candidate = _by(self._small, method)
-        return _lasting(candidate, max(1, round((self.seconds - once) / each)))
+def _by(small: Candidate, method: str, iterations: int) -> Candidate:
+    """The candidate, come by another way and trained for so long."""
+    learned = dataclasses.replace(
+        small.distillation, adaptation=METHODS[method], iterations=iterations
+    )
+    return dataclasses.replace(small, distillation=learned)
 
 
-def _by(candidate: Candidate, method: str) -> Candidate:
-    learned = dataclasses.replace(candidate.distillation, adaptation=METHODS[method])
-    return dataclasses.replace(candidate, distillation=learned)
+def _counts(bench: Bench, small: Candidate) -> dict[str, int]:
+    """By method, the iterations that take as long as those of the small network."""
+    total = small.distillation.iterations
+    _race(bench, {"small": _by(small, "small", TURNS)}, 0)  # warms up
+    found = _race(bench, {m: _by(small, m, total) for m in METHODS}, 0)
+    least = {method: seconds for method, (_, seconds) in found.items()}
+    return {m: max(1, round(total * least["small"] / least[m])) for m in METHODS}
 
 
-def _lasting(candidate: Candidate, iterations: int) -> Candidate:
-    learned = dataclasses.replace(candidate.distillation, iterations=iterations)
-    return dataclasses.replace(candidate, distillation=learned)
+def _race(
+    bench: Bench, candidates: dict[str, Candidate], seed: int
+) -> dict[str, tuple[Adapted, float]]:
+    """By method, the trained network with its decisions, and the seconds its training took."""
+    runs, clocks = {}, dict.fromkeys(candidates, 0.0)
+    for method, candidate in candidates.items():
+        adapted, course = _begun(bench, candidate, seed)
+        runs[method] = adapted, course, candidate.distillation.iterations
+    for turn in range(TURNS):
+        for method, (_, course, total) in runs.items():
+            steps = total * (turn + 1) // TURNS - total * turn // TURNS
+            started = time.perf_counter()
+            # The last turn runs out, for the averaged weights are loaded after the last iteration.
+            for _ in itertools.islice(course, None if turn + 1 == TURNS else steps):
+                pass
+            clocks[method] += time.perf_counter() - started
+    return {method: (run[0], clocks[method]) for method, run in runs.items()}
 
 
-def _line(bench: Bench, candidate: Candidate, pilots: tuple[int, int]) -> tuple[float, float]:
-    """Seconds a run takes at once, and for each iteration."""
-    short, long = (_trained(bench, candidate, 0, n)[1] for n in pilots)
-    each = max((long - short) / (pilots[1] - pilots[0]), 1e-6)
-    return max(short - each * pilots[0], 0.0), each
-
-
-def _trained(bench: Bench, candidate: Candidate, seed: int, iterations: int) -> tuple[Any, float]:
-    """The trained network with its decisions, and the seconds its training took."""
+def _begun(
+    bench: Bench, candidate: Candidate, seed: int
+) -> tuple[Adapted, Iterator[tuple[int, float]]]:
+    """A network before its training, and the training."""
     from ado_nas.distillation.student import Lessons
     from ado_nas.models.inherit import inherit
     from ado_nas.models.unet import build_unet
     from objectives.adaptation import beginning, course
 
-    candidate = _lasting(candidate, iterations)
     unet, teacher = build_unet(candidate.unet, seed), bench.teacher.unet
     inherit(unet, teacher)
     adapted = beginning(unet, teacher, candidate, seed)
     sampler = candidate.sampler
     lessons = Lessons(bench.bank, bench.bank.schedule(sampler.schedule, sampler.nfe))
-    started = time.perf_counter()
-    for _ in course(adapted, lessons, candidate, seed):
-        pass
-    return adapted, time.perf_counter() - started
+    return adapted, course(adapted, lessons, candidate, seed)
 
 
-def _row(bench: Bench, candidate: Candidate, method: str, seed: int) -> dict[str, Any]:
+def _row(
+    bench: Bench, candidate: Candidate, adapted: Adapted, seconds: float, method: str, seed: int
+) -> dict[str, Any]:
     from ado_nas.diffusion.sampling import generate
     from ado_nas.measure.cost import cost
     from objectives.adaptation import decisions
 
-    adapted, seconds = _trained(bench, candidate, seed, candidate.distillation.iterations)
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
     start, labels = bench.start(bench.task.quality.noise_seed), bench.labels()
     levels = bench.bank.levels[path]

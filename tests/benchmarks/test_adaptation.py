@@ -34,11 +34,11 @@ def test_all_ways_end_at_one_size(
 ) -> None:
     monkeypatch.setattr(adaptation, "SEEDS", 1)
     # So short a pilot tells nothing; as if each iteration took as long.
-    monkeypatch.setattr(adaptation, "_line", lambda *_: (0.0, 1.0))
+    even = dict.fromkeys(adaptation.METHODS, 12)
+    monkeypatch.setattr(adaptation, "_counts", lambda *_: even)
     found = adaptation.run(
-        seed=5, row=None, workspace=tmp_path, progress=silent, task=TASK, iterations=12,
-        pilots=(4, 10),
-    )  # fmt: skip
+        seed=5, row=None, workspace=tmp_path, progress=silent, task=TASK, iterations=12
+    )
     assert [row["method"] for row in found["rows"]] == ["pruned", "grown", "small"]
     for row in found["rows"]:
         assert row["seed"] == 5 and row["gap"] > 0 and row["seconds"] > 0
