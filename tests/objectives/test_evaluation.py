@@ -146,7 +146,7 @@ def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
 ) -> None:
     def refusing(_: Lessons) -> Measure:
         qualities = itertools.count(1)
-        return lambda _: float(next(qualities))
+        return lambda _: 2.0 ** next(qualities)
 
     monkeypatch.setattr(adaptation_of_trials, "landing", refusing)
     limits = Limits(max_size_mb=cost(STUDENT.unet).size_mb, min_retention=0.0)
