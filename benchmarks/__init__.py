@@ -37,6 +37,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": Benchmark(
         "benchmarks.memory", 1, "peak memory as predicted before building, against measured"
     ),
+    "fidelity": Benchmark(
+        "benchmarks.fidelity", 40, "whether trials rank candidates as training to the end does"
+    ),
     "attention": Benchmark(
         "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
     ),
