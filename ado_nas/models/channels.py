@@ -1,4 +1,4 @@
-"""Which of the teacher's channels a student takes, and what of each when it takes one twice."""
+"""Which channels of another network a student takes, and what of each when it takes one twice."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
+ORDERS = ("kept", "ranked", "leading")
+_RANKED = ("features", "time", "heads")  # spaces whose channels have no order of their own
 _UNEVEN = 0.25  # how far the shares of a channel's copies lie from equal, so that they part ways
 
 
@@ -35,10 +37,13 @@ class Selection:
     Args:
         plan: the teacher's layers.
         weights: the teacher's parameters by name.
+        order: kept, the most important channels in their order; ranked, the most important ones
+            first, also where none is left out; leading, the first ones.
     """
 
-    def __init__(self, plan: Iterable[Layer], weights: Weights) -> None:
-        self._scores = importance(plan, weights)
+    def __init__(self, plan: Iterable[Layer], weights: Weights, order: str = "kept") -> None:
+        self._scores = importance(plan, weights) if order != "leading" else {}
+        self._order = order
         self._chosen: dict[tuple[str, int], Channels] = {}
 
     def __call__(self, space: Space, source: Space) -> Channels:
@@ -49,7 +54,7 @@ class Selection:
             source: the teacher's, with the same key.
 
         Returns:
-            The most important channels in their order where the student is narrower, all of them
+            As many channels as the order says where the student is narrower, all of them
             repeated evenly where it is wider.
         """
         key = (space.key, space.width)
@@ -70,9 +75,13 @@ class Selection:
             return Channels(index, np.tile(one.share, 4))
         unit = int(space.key.rpartition("x")[2]) if space.key.startswith("heads") else 1
         wanted, known = space.width // unit, source.width // unit
-        if wanted < known:
+        ranked = self._order == "ranked" and space.key.startswith(_RANKED)
+        if wanted < known and self._order == "leading":
+            units = np.arange(wanted)
+        elif wanted < known or (ranked and wanted == known):
             scores = self._scores[space.key].reshape(known, unit).sum(1)
-            units = np.sort(np.argsort(-scores, kind="stable")[:wanted])
+            best = np.argsort(-scores, kind="stable")[:wanted]
+            units = best if ranked else np.sort(best)
         else:
             units = np.arange(wanted) * known // wanted
         index = (units[:, None] * unit + np.arange(unit)).reshape(-1)
