@@ -241,6 +241,27 @@ class TrajectorySpec:
 
 
 @dataclass(frozen=True)
+class SupernetSpec:
+    """A network trained to work at any width, as the source of students' first weights."""
+
+    iterations: int = 0  # 0: none; students inherit from the teacher itself
+    batch: int = 32
+    learning_rate: float = 5e-3
+    ema_decay: float = 0.99
+    least: float = 0.25  # the narrowest share of the teacher's widths
+    drawn: int = 1  # networks of random widths in each iteration, beside widest and narrowest
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0 or self.drawn < 0:
+            raise SpecError(
+                f"supernet: iterations {self.iterations} and drawn {self.drawn}: 0 or more"
+            )
+        if not 0 < self.least <= 1:
+            raise SpecError(f"supernet: least {self.least}: give a share above 0, at most 1")
+
+
+@dataclass(frozen=True)
 class QualitySpec:
     """How quality is judged: feature network, sample counts and noise seeds."""
 
@@ -262,6 +283,7 @@ class TaskSpec:
     data: DataSpec = field(default_factory=DataSpec)
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     trajectories: TrajectorySpec = field(default_factory=TrajectorySpec)
+    supernet: SupernetSpec = field(default_factory=SupernetSpec)
     quality: QualitySpec = field(default_factory=QualitySpec)
     reference: SamplerSpec = field(default_factory=SamplerSpec)
     training_free: tuple[tuple[str, ...], ...] = (

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
 from ado_nas.specs import UNetSpec
+
+TIME_SHARES = (0.25, 0.5, 0.75, 1.0)  # few, so that the networks of a training repeat
 
 
 def units(spec: UNetSpec) -> tuple[int, ...]:
@@ -28,3 +32,32 @@ def narrowed(spec: UNetSpec, share: float) -> UNetSpec:
     pairs = zip(spec.widths, units(spec), strict=True)
     widths = tuple(min(w, max(1, math.floor(w * share / u + 0.5)) * u) for w, u in pairs)
     return dataclasses.replace(spec, widths=widths)
+
+
+def drawn(spec: UNetSpec, least: float, rng: np.random.Generator) -> UNetSpec:
+    """A network between a share of the widths and all of them, each level by itself.
+
+    Args:
+        spec: the wide network.
+        least: the smallest share.
+        rng: decides.
+
+    Returns:
+        The same network, narrower; its time embedding is a share of the wide one's too.
+    """
+    low = narrowed(spec, least).widths
+    ranges = zip(low, spec.widths, units(spec), strict=True)
+    widths = tuple(int(rng.integers(a // u, b // u + 1)) * u for a, b, u in ranges)
+    share = float(rng.choice([s for s in TIME_SHARES if s >= least]))
+    return dataclasses.replace(spec, widths=widths, time_width=timed(spec, share))
+
+
+def narrowest(spec: UNetSpec, least: float) -> UNetSpec:
+    """The narrowest network that `drawn` gives."""
+    share = min(s for s in TIME_SHARES if s >= least)
+    return dataclasses.replace(narrowed(spec, least), time_width=timed(spec, share))
+
+
+def timed(spec: UNetSpec, share: float) -> int:
+    """A share of the width of the time embedding, rounded up to a multiple of 4."""
+    return min(spec.time_width, math.ceil(spec.time_width * share / 4) * 4)

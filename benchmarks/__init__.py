@@ -37,6 +37,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "attention": Benchmark(
         "benchmarks.attention", 2, "time and peak memory of each kind of attention, by map size"
     ),
+    "inheritance": Benchmark(
+        "benchmarks.inheritance", 15, "students from scratch, sliced, and from a supernet"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

@@ -96,6 +96,7 @@ class _Evaluation:
             return Outcome("infeasible", {}, found, figures, f"predicted: {reason(found)}")
         model, lessons, inherited = _build(self.bench, candidate, seed)
         figures["inherited_fraction"] = inherited
+        figures["inherited_from"] = self.bench.source[0]
         figures.update(_measured(self.bench, model))
         timed = Timed(candidate.unet, candidate.sampler.nfe, figures["latency_ms"])
         self.timed.append(timed)
@@ -164,7 +165,8 @@ def _static(candidate: Candidate) -> dict[str, Any]:
 
 def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
     unet = build_unet(candidate.unet, seed)
-    inherited = inherit(unet, bench.teacher.unet)
+    _, source, order = bench.source
+    inherited = inherit(unet, source, order)
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
     lessons = Lessons(bench.bank, path)
     return Model(unet, candidate.sampler, lessons.levels, {}), lessons, inherited.fraction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ado_nas.models.plan import Layer, Space
+from ado_nas.specs import UNetSpec
 
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
@@ -38,12 +40,17 @@ class Selection:
         plan: the teacher's layers.
         weights: the teacher's parameters by name.
         order: kept, the most important channels in their order; ranked, the most important ones
-            first, also where none is left out; leading, the first ones.
+            of each group first, also where none is left out; leading, the first of each group.
+        groups: of the teacher's features, whose norms they share; narrower networks that take
+            alike of each keep them. Of no matter to the order kept.
     """
 
-    def __init__(self, plan: Iterable[Layer], weights: Weights, order: str = "kept") -> None:
+    def __init__(
+        self, plan: Iterable[Layer], weights: Weights, order: str = "kept", groups: int = 1
+    ) -> None:
         self._scores = importance(plan, weights) if order != "leading" else {}
         self._order = order
+        self._groups = groups
         self._chosen: dict[tuple[str, int], Channels] = {}
 
     def __call__(self, space: Space, source: Space) -> Channels:
@@ -75,17 +82,38 @@ class Selection:
             return Channels(index, np.tile(one.share, 4))
         unit = int(space.key.rpartition("x")[2]) if space.key.startswith("heads") else 1
         wanted, known = space.width // unit, source.width // unit
-        ranked = self._order == "ranked" and space.key.startswith(_RANKED)
-        if wanted < known and self._order == "leading":
-            units = np.arange(wanted)
-        elif wanted < known or (ranked and wanted == known):
-            scores = self._scores[space.key].reshape(known, unit).sum(1)
-            best = np.argsort(-scores, kind="stable")[:wanted]
-            units = best if ranked else np.sort(best)
+        if wanted < known or (wanted == known and self._order == "ranked"):
+            units = self._fewer(space, wanted, known, unit)
         else:
             units = np.arange(wanted) * known // wanted
         index = (units[:, None] * unit + np.arange(unit)).reshape(-1)
         return Channels(index, np.repeat(_shares(units), unit))
+
+    def _fewer(self, space: Space, wanted: int, known: int, unit: int) -> Ints:
+        """Which heads, or single channels, of a space are taken where not all are."""
+        if self._order == "kept":
+            scores = self._scores[space.key].reshape(known, unit).sum(1)
+            return np.sort(np.argsort(-scores, kind="stable")[:wanted])
+        groups = math.gcd(self._groups, wanted) if space.key.startswith("features") else 1
+        places = np.arange(known)
+        if self._order == "ranked" and space.key.startswith(_RANKED):
+            scores = self._alike(space.key).reshape(groups, -1, unit).sum(2)
+            best = np.argsort(-scores, axis=1, kind="stable")
+            places = best + np.arange(groups)[:, None] * (known // groups)
+        return places.reshape(groups, -1)[:, : wanted // groups].reshape(-1)
+
+    def _alike(self, key: str) -> npt.NDArray[np.float64]:
+        """The scores of a space; levels of one width pass features on, so they share theirs."""
+        own = self._scores[key]
+        if not key.startswith("features"):
+            return own
+        levels = (v for k, v in self._scores.items() if k.startswith("features"))
+        return np.sum([v for v in levels if len(v) == len(own)], axis=0)
+
+
+def norm_groups(spec: UNetSpec) -> int:
+    """How many groups of features a network's norms tell apart."""
+    return spec.groups if spec.norm == "group" else 1
 
 
 def importance(plan: Iterable[Layer], weights: Weights) -> dict[str, npt.NDArray[np.float64]]:

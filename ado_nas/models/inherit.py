@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx.utils import tree_unflatten
 
-from ado_nas.models.channels import Selection
+from ado_nas.models.channels import Selection, norm_groups
 from ado_nas.models.conversion import converted
 from ado_nas.models.picks import fits, passing, picks
 from ado_nas.models.plan import Layer, layers
@@ -51,7 +51,7 @@ def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
     """
     weights = {name: np.array(value) for name, value in named_parameters(teacher)}
     plan = list(layers(teacher.spec))
-    chosen = Selection(plan, weights, order)
+    chosen = Selection(plan, weights, order, norm_groups(teacher.spec))
     plan += folded_stem(student.spec, teacher, weights)
     plan += folded_head(student.spec, teacher, weights)
     sources = {layer.role: layer for layer in converted(plan, student.spec, weights)}

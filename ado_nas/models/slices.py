@@ -1,6 +1,7 @@
 """Narrower networks that are the leading channels of a wide one, with gradients for the wide one.
 
-A slice has no weights of its own: it is `inherit` with leading channels, in MLX operations.
+A slice has no weights of its own: it is `inherit` with leading channels, in MLX operations. Where
+norms have groups it takes the leading channels of each, so that the groups stay what they are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
-from ado_nas.models.channels import Selection
+from ado_nas.models.channels import Selection, norm_groups
 from ado_nas.models.picks import Ints, Pick, passing, picks
 from ado_nas.models.plan import layers
 from ado_nas.models.unet import UNet
@@ -53,7 +54,7 @@ class Slice:
         self._parts: dict[str, Part] = {}
         self._fixed: dict[str, mx.array] = {}
         sources = {layer.role: layer for layer in layers(wide)}
-        chosen = Selection((), {}, "leading")
+        chosen = Selection((), {}, "leading", norm_groups(wide))
         for layer in layers(narrow):
             if layer.role in sources:
                 taken = picks(layer, sources[layer.role], chosen)
@@ -83,8 +84,9 @@ class Slice:
 
 def _part(pick: Pick) -> Part:
     last = () if pick.last is None else _runs(pick.last)
-    even = pick.scale is None or bool(np.all(pick.scale == 1))
-    return Part(pick.source, _runs(pick.first), last, None if even else mx.array(pick.scale))
+    scale = pick.scale
+    cut = None if scale is None or np.all(scale == 1) else mx.array(scale)
+    return Part(pick.source, _runs(pick.first), last, cut)
 
 
 def _runs(index: Ints) -> Runs:

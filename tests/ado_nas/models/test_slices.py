@@ -69,12 +69,22 @@ def test_slice_is_what_inheritance_of_leading_channels_gives(change: dict[str, A
 
 
 def test_leading_half_of_a_convolution_is_scaled_for_the_inputs_it_lost() -> None:
-    wide = randomized(WIDE)
-    found = Slice(WIDE, narrowed(WIDE, 0.5)).parameters(parameters(wide))
+    spec = dataclasses.replace(WIDE, norm="rms")
+    found = Slice(spec, narrowed(spec, 0.5)).parameters(parameters(randomized(spec)))
     name = "up_blocks.1.resnets.0.conv1.weight"  # sees 16 channels of below, 8 of the skip
-    weight = np.array(parameters(wide)[name])
+    weight = np.array(parameters(randomized(spec))[name])
     by_hand = weight[:4][..., [*range(8), *range(16, 20)]] * np.float32(2**0.5)
     np.testing.assert_array_equal(np.array(found[name]), by_hand)
+
+
+def test_leading_half_takes_alike_of_each_group_of_the_norms() -> None:
+    wide = parameters(randomized(WIDE))
+    found = Slice(WIDE, narrowed(WIDE, 0.5)).parameters(wide)
+    name = "down_blocks.1.resnets.0.conv1"  # 16 channels in 4 groups, of 8 in 4
+    weight = np.array(wide[f"{name}.weight"])
+    rows, columns = [0, 1, 4, 5, 8, 9, 12, 13], [0, 2, 4, 6]
+    by_hand = weight[rows][..., columns] * np.float32(2**0.5)
+    np.testing.assert_array_equal(np.array(found[f"{name}.weight"]), by_hand)
 
 
 def test_gradients_land_in_the_wide_network() -> None:
@@ -96,9 +106,9 @@ def test_gradients_land_in_the_wide_network() -> None:
     cut = half.parameters(way)
     along = sum(float((gradient[n] * way[n]).sum()) for n in wide)
     assert along == pytest.approx(sum(float((own[n] * cut[n]).sum()) for n in own), rel=1e-4)
-    left_out = np.array(gradient["down_blocks.0.resnets.0.conv2.weight"])
-    assert np.abs(left_out[:4, ..., :4]).min() > 0
-    assert not left_out[4:].any() and not left_out[..., 4:].any()
+    found = np.array(gradient["down_blocks.0.resnets.0.conv2.weight"])
+    assert np.abs(found[::2, ..., ::2]).min() > 0
+    assert not found[1::2].any() and not found[..., 1::2].any()
 
 
 def test_shortcut_that_the_wide_network_lacks_passes_features_on() -> None:
@@ -109,19 +119,22 @@ def test_shortcut_that_the_wide_network_lacks_passes_features_on() -> None:
     np.testing.assert_array_equal(np.array(found[name]), np.eye(8, 4))
 
 
-def test_ranked_channels_of_a_network_without_groups_compute_the_same() -> None:
-    spec = dataclasses.replace(WIDE, norm="rms")
+@pytest.mark.parametrize("norm", ["rms", "group"])
+def test_ranked_channels_compute_the_same(norm: str) -> None:
+    """Norms of one input; the groups of joined inputs do not end where an input ends."""
+    spec = dataclasses.replace(WIDE, norm=norm, skip="add", widths=(16, 16))
     wide, ranked = randomized(spec), build_unet(spec, 1)
     inherit(ranked, wide, "ranked")
     bias = "down_blocks.0.resnets.0.conv1.bias"
     assert not np.array_equal(parameters(wide)[bias], parameters(ranked)[bias])
     expected, found = (np.array(m(X, NOISE, LABELS)) for m in (wide, ranked))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_leading_channels_of_a_ranked_network_are_the_most_important() -> None:
-    wide = randomized(WIDE)
-    ranked, by_rank, by_score = (build_unet(s, 1) for s in (WIDE, *[narrowed(WIDE, 0.5)] * 2))
+    wide = randomized(dataclasses.replace(WIDE, norm="rms"))
+    half = narrowed(wide.spec, 0.5)
+    ranked, by_rank, by_score = (build_unet(s, 1) for s in (wide.spec, half, half))
     inherit(ranked, wide, "ranked")
     inherit(by_rank, ranked, "leading")
     inherit(by_score, wide)
