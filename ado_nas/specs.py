@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 from ado_nas.errors import SpecError, nearest
 
 T = TypeVar("T")
+QUIET = {"quiet": True}  # metadata of fields that hashes leave out at their default: added later
 
 ACTIVATIONS = ("relu", "hardswish", "silu", "gelu")
 ATTENTION = ("none", "full", "linear", "window")
@@ -190,6 +191,22 @@ class Candidate:
     distillation: DistillationSpec = field(default_factory=DistillationSpec)
     sampler: SamplerSpec = field(default_factory=lambda: SamplerSpec("ddim", "dp", 2))
     curriculum: CurriculumSpec = field(default_factory=CurriculumSpec)
+    # Share of the network's widths at each step of the sampler; empty: all of it at every step.
+    step_widths: tuple[float, ...] = field(default=(), metadata=QUIET)
+
+    def __post_init__(self) -> None:
+        if not self.step_widths:
+            return
+        if len(self.step_widths) != self.sampler.nfe:
+            raise SpecError(
+                f"step_widths {self.step_widths}: give one share for each of "
+                f"{self.sampler.nfe} steps, or none"
+            )
+        if min(self.step_widths) <= 0 or max(self.step_widths) != 1:
+            raise SpecError(
+                f"step_widths {self.step_widths}: shares above 0, the largest 1; a network that "
+                "no step uses whole is better given as a narrower one"
+            )
 
     @property
     def hash(self) -> str:
@@ -283,7 +300,7 @@ class TaskSpec:
     data: DataSpec = field(default_factory=DataSpec)
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     trajectories: TrajectorySpec = field(default_factory=TrajectorySpec)
-    supernet: SupernetSpec = field(default_factory=SupernetSpec)
+    supernet: SupernetSpec = field(default=SupernetSpec(), metadata=QUIET)
     quality: QualitySpec = field(default_factory=QualitySpec)
     reference: SamplerSpec = field(default_factory=SamplerSpec)
     training_free: tuple[tuple[str, ...], ...] = (
@@ -344,8 +361,19 @@ def digest(*parts: Any) -> str:
     Returns:
         The same digits for equal content, in any process and on any machine.
     """
-    text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([_hashed(p) for p in parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _hashed(value: Any) -> Any:
+    """Plain values without the quiet fields that are at their default."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: _hashed(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("quiet") and getattr(value, f.name) == f.default)
+        }
+    return _plain(value)
 
 
 def _plain(value: Any) -> Any:

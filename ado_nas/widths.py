@@ -9,6 +9,8 @@ import numpy as np
 
 from ado_nas.specs import UNetSpec
 
+PATTERNS = ("even", "wide-first", "wide-last")  # of the widths over a sampler's steps
+NARROW = 0.5  # share of the widths at the other steps
 TIME_SHARES = (0.25, 0.5, 0.75, 1.0)  # few, so that the networks of a training repeat
 
 
@@ -61,3 +63,35 @@ def narrowest(spec: UNetSpec, least: float) -> UNetSpec:
 def timed(spec: UNetSpec, share: float) -> int:
     """A share of the width of the time embedding, rounded up to a multiple of 4."""
     return min(spec.time_width, math.ceil(spec.time_width * share / 4) * 4)
+
+
+def shares(pattern: str, steps: int) -> tuple[float, ...]:
+    """What a pattern means for a sampler.
+
+    Args:
+        pattern: one of `PATTERNS`; the first step is that of the most noise.
+        steps: of the sampler.
+
+    Returns:
+        The share of the widths at each step; empty where all steps are alike.
+    """
+    if pattern == "even" or steps == 1:
+        return ()
+    narrow = (NARROW,) * (steps - 1)
+    return (1.0, *narrow) if pattern == "wide-first" else (*narrow, 1.0)
+
+
+def by_step(spec: UNetSpec, found: tuple[float, ...], steps: int) -> tuple[UNetSpec, ...]:
+    """The network of each step.
+
+    Args:
+        spec: the whole one.
+        found: as `shares` gives them.
+        steps: of the sampler.
+    """
+    return tuple(narrowed(spec, s) for s in found) if found else (spec,) * steps
+
+
+def settled(spec: UNetSpec, found: tuple[float, ...]) -> tuple[float, ...]:
+    """The shares, or none where they change nothing about this network."""
+    return found if any(n != spec for n in by_step(spec, found, 0)) else ()

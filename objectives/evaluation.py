@@ -23,10 +23,11 @@ from ado_nas.measure.cost import cost
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
-from ado_nas.models.unet import build_unet
+from ado_nas.models.stepped import build_network
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.judge import Quality
-from ado_nas.specs import Candidate, TaskSpec, to_dict
+from ado_nas.specs import Candidate, TaskSpec, UNetSpec, to_dict
+from ado_nas.widths import by_step
 from objectives.bench import Bench, open_bench
 from objectives.constraints import reason, violations
 from objectives.quality import compared
@@ -98,8 +99,9 @@ class _Evaluation:
         figures["inherited_fraction"] = inherited
         figures["inherited_from"] = self.bench.source[0]
         figures.update(_measured(self.bench, model))
-        timed = Timed(candidate.unet, candidate.sampler.nfe, figures["latency_ms"])
-        self.timed.append(timed)
+        if not candidate.step_widths:  # the predictor is fitted to one network at a time
+            timed = Timed(candidate.unet, candidate.sampler.nfe, figures["latency_ms"])
+            self.timed.append(timed)
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
@@ -118,9 +120,10 @@ class _Evaluation:
         if len(self.timed) < CALIBRATED:
             return None
         batch, seen = self.bench.task.latency_batch, [t.unet for t in self.timed]
-        table = load_table(grid([*seen, candidate.unet]), batch, self.tables)
+        specs = _specs(candidate)
+        table = load_table(grid([*seen, *specs]), batch, self.tables)
         predictor = table.refined(self.timed)
-        predicted = predictor.predict(candidate.unet, candidate.sampler.nfe)
+        predicted = sum(predictor.predict(spec, 1) for spec in specs)
         return predicted if predicted > limit * (1 + predictor.bound) else None
 
     def _scored(
@@ -160,12 +163,25 @@ class _Evaluation:
 
 def _static(candidate: Candidate) -> dict[str, Any]:
     static = cost(candidate.unet)
-    return {"params": static.params, "macs": static.macs, "size_mb": static.size_mb}
+    every = sum(cost(spec).macs for spec in _specs(candidate))
+    return {
+        "params": static.params,
+        "macs": static.macs,
+        "macs_per_image": every,
+        "size_mb": static.size_mb,
+    }
+
+
+def _specs(candidate: Candidate) -> tuple[UNetSpec, ...]:
+    """The network of each step."""
+    return by_step(candidate.unet, candidate.step_widths, candidate.sampler.nfe)
 
 
 def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
-    unet = build_unet(candidate.unet, seed)
-    _, source, order = bench.source
+    unet = build_network(candidate.unet, candidate.step_widths, seed)
+    name, source, order = bench.source
+    if candidate.step_widths and name == "teacher":
+        order = "ranked"  # for the narrow steps use the leading channels
     inherited = inherit(unet, source, order)
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
     lessons = Lessons(bench.bank, path)

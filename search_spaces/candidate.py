@@ -9,7 +9,12 @@ from collections.abc import Iterator, Mapping
 
 from ado_nas.specs import Candidate, DistillationSpec, UNetSpec
 from search_spaces.chooser import Choice, Chooser, FixedChooser
-from search_spaces.distillation import distillation_params, draw_distillation
+from search_spaces.distillation import (
+    distillation_params,
+    draw_distillation,
+    draw_step_widths,
+    step_widths_params,
+)
 from search_spaces.space import Space
 from search_spaces.unet import draw_unet, unet_params
 
@@ -35,7 +40,8 @@ def draw(
     """
     unet = draw_unet(space, chooser, base)
     distilled, sampler = draw_distillation(space, chooser, distillation)
-    return Candidate(unet=unet, distillation=distilled, sampler=sampler)
+    shares = draw_step_widths(space, chooser, unet, sampler.nfe)
+    return Candidate(unet=unet, distillation=distilled, sampler=sampler, step_widths=shares)
 
 
 def build(
@@ -62,7 +68,11 @@ def params_of(candidate: Candidate, space: Space) -> dict[str, Choice]:
     Raises:
         SpecError: the space has no such candidate.
     """
-    found = {**unet_params(candidate.unet, space), **distillation_params(candidate.sampler)}
+    found = {
+        **unet_params(candidate.unet, space),
+        **distillation_params(candidate.sampler),
+        **step_widths_params(candidate, space),
+    }
     return {d.name: found[d.name] for d in space.dimensions}
 
 

@@ -15,6 +15,7 @@ from ado_nas.specs import (
     SKIPS,
     UPSAMPLES,
 )
+from ado_nas.widths import PATTERNS
 from search_spaces.chooser import Choice
 
 PLACEMENTS = ("low", "all")  # at the coarsest level only, or at every level
@@ -33,7 +34,7 @@ UNET_DIMENSIONS = (
     "skip",
     "time_width",
 )
-DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule")
+DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule", "step_widths")
 _KNOWN = {
     "attention": ("none", *PLACEMENTS, *(f"{p}:{k}" for p in PLACEMENTS for k in KINDS)),
     "conv": CONVOLUTIONS,
@@ -42,6 +43,7 @@ _KNOWN = {
     "resample": tuple(f"{down}-{up}" for down in DOWNSAMPLES for up in UPSAMPLES),
     "skip": SKIPS,
     "schedule": SCHEDULES,
+    "step_widths": PATTERNS,
 }
 
 
@@ -71,6 +73,7 @@ class Space:
     time_width: tuple[int, ...] = (0,)  # 0: four times the finest width, at least 32
     steps: tuple[int, ...] = (1, 2, 3, 4)
     schedule: tuple[str, ...] = ("karras", "dp")
+    step_widths: tuple[str, ...] = ("even",)  # or half the widths at all steps but the first, last
     anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
 
     def __post_init__(self) -> None:

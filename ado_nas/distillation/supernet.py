@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from ado_nas.distillation.student import Lessons, landing_loss
+from ado_nas.distillation.student import landing_loss
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.files import building
 from ado_nas.modelfolder import CARD, Model, save_model
@@ -24,7 +24,6 @@ from ado_nas.training.step import Stepper, schedule
 from ado_nas.widths import drawn, narrowest
 
 SCHEMA = 1
-STEPS = (1, 2, 3, 4)  # of the students it shall serve
 
 
 class Sandwich:
@@ -119,7 +118,10 @@ def train_supernet(
 def batches(
     spec: SupernetSpec, bank: Bank, sandwich: Sandwich, start: int
 ) -> Iterator[tuple[mx.array, ...]]:
-    """Endless batches, each of the lessons of a random number of steps, for networks then drawn.
+    """Endless batches of states at any level, to be taken to where their trajectories end.
+
+    One target for each state serves students of every number of steps: trained on the jumps of
+    some numbers of steps instead, which disagree at one level, students came out behind.
 
     Args:
         spec: batch size and seed.
@@ -130,10 +132,14 @@ def batches(
     Yields:
         Arrays as `landing_loss` takes them, functions of seed and iteration.
     """
-    lessons = [Lessons(bank, bank.schedule("dp", steps)) for steps in STEPS]
+    levels, count = bank.states.shape[0] - 1, bank.states.shape[1]
+    labels = np.zeros(count, np.int32) if bank.labels is None else bank.labels
     iteration = start
     while True:
         rng = np.random.default_rng((spec.seed, iteration))
         sandwich.draw(rng)
-        yield lessons[rng.integers(len(lessons))].batch(rng, spec.batch)
+        begin, rows = rng.integers(0, levels, spec.batch), rng.integers(0, count, spec.batch)
+        sigma = bank.levels[begin].astype(np.float32)
+        arrays = bank.states[begin, rows], sigma, bank.states[-1, rows], labels[rows]
+        yield tuple(mx.array(a) for a in arrays)
         iteration += 1

@@ -108,7 +108,7 @@ class Selection:
         if not key.startswith("features"):
             return own
         levels = (v for k, v in self._scores.items() if k.startswith("features"))
-        return np.sum([v for v in levels if len(v) == len(own)], axis=0)
+        return sum((v for v in levels if len(v) == len(own)), np.zeros_like(own))
 
 
 def norm_groups(spec: UNetSpec) -> int:

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 from ado_nas.errors import ModelError, NegativeVerdict
+from ado_nas.measure.cost import cost
 from ado_nas.measure.latency import Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
+from ado_nas.models.stepped import SteppedUNet
 from ado_nas.specs import (
     Candidate,
     DataSpec,
     DistillationSpec,
     QualitySpec,
     SamplerSpec,
+    SupernetSpec,
     TaskSpec,
     TeacherSpec,
     TrajectorySpec,
@@ -60,9 +63,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def evaluate(
-    workspace: Path, folder: Path, candidate: Candidate = STUDENT, **kwargs: Any
+    workspace: Path,
+    folder: Path,
+    candidate: Candidate = STUDENT,
+    task: TaskSpec = TASK,
+    **kwargs: Any,
 ) -> Outcome:
-    evaluator = evaluation.open_evaluator(TASK, workspace)
+    evaluator = evaluation.open_evaluator(task, workspace)
     given = {"seed": 3, "limits": Limits(min_retention=0.0), "report": lambda *_: False}
     return evaluator(candidate, folder=folder, **{**given, **kwargs})
 
@@ -114,6 +121,34 @@ def test_scores_follow_from_the_reference(
     assert found["inherited_fraction"] == 1.0
     model = load_model(tmp_path)
     assert model.unet.spec == STUDENT.unet and len(model.levels) == 3
+
+
+def test_student_of_two_widths_runs_each_step_at_its_own(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    candidate = dataclasses.replace(STUDENT, step_widths=(0.5, 1.0))
+    outcome = evaluate(prepared[0], tmp_path, candidate)
+    assert outcome.state == "complete"
+    narrow = dataclasses.replace(STUDENT.unet, widths=(4, 8))
+    found, whole = outcome.attributes, cost(STUDENT.unet)
+    assert found["size_mb"] == whole.size_mb
+    assert found["macs_per_image"] == cost(narrow).macs + whole.macs
+    model = load_model(tmp_path).unet
+    assert isinstance(model, SteppedUNet) and model.shares == (0.5, 1.0)
+
+
+def test_students_inherit_from_the_supernet_where_the_task_has_one(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    task = dataclasses.replace(TASK, supernet=SupernetSpec(iterations=3, batch=8))
+    assert evaluation.prepare(task, workspace)["reference"] == facts["reference"]
+    outcome = evaluate(workspace, tmp_path / "a", task=task)
+    assert outcome.attributes["inherited_from"] == "supernet"
+    assert outcome.attributes["inherited_fraction"] == 1.0
+    other = evaluate(workspace, tmp_path / "b")
+    assert other.attributes["inherited_from"] == "teacher"
+    assert outcome.values["gap"] != other.values["gap"]
 
 
 @pytest.mark.parametrize("limit", ["max_size_mb", "max_latency_ms", "max_memory_mb"])

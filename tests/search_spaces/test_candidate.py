@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ado_nas.errors import SpecError
-from ado_nas.specs import DistillationSpec, UNetSpec
+from ado_nas.specs import Candidate, DistillationSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.widths import settled, shares
 from search_spaces.candidate import build, combinations, count, draw, params_of
 from search_spaces.chooser import RandomChooser
 from search_spaces.space import Space
@@ -33,6 +34,7 @@ EVERYTHING = dataclasses.replace(
     middle=(False, True),
     skip=("concat", "add"),
     time_width=(0, 32),
+    step_widths=("wide-last", "even", "wide-first"),
 )
 
 
@@ -64,7 +66,7 @@ def params(**changes: object) -> dict[str, object]:
 
 REST = {
     "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
-    "skip": "concat", "time_width": 0,
+    "skip": "concat", "time_width": 0, "step_widths": "even",
 }  # fmt: skip
 
 
@@ -77,6 +79,45 @@ def test_equal_networks_hash_equal_when_their_choices_differ() -> None:
     assert hash_of(widths="24", attention="low") == hash_of(widths="24", attention="all")
     assert hash_of(widths="24", blocks="1") == hash_of(widths="24", blocks="1-2")
     assert hash_of(steps=1, schedule="dp") == hash_of(steps=1, schedule="karras")
+
+
+def stepped(pattern: str, **changes: object) -> Candidate:
+    space = dataclasses.replace(WIDE, step_widths=("even", "wide-first", "wide-last"))
+    chosen = params(step_widths=pattern, **changes)
+    return build(space, chosen, BASE, LEARN)  # type: ignore[arg-type]
+
+
+def test_step_widths_say_how_wide_each_step_is() -> None:
+    assert stepped("wide-first", steps=3).step_widths == (1.0, 0.5, 0.5)
+    assert stepped("wide-last", steps=3).step_widths == (0.5, 0.5, 1.0)
+    hashes = {stepped(p, steps=2).hash for p in ("even", "wide-first", "wide-last")}
+    assert len(hashes) == 3
+
+
+def test_step_widths_that_change_nothing_hash_like_even() -> None:
+    for pattern in ("wide-first", "wide-last"):
+        assert stepped(pattern, steps=1) == stepped("even", steps=1)
+        unet = dataclasses.replace(BASE, widths=(4, 4), attention=("none", "none"))
+        assert settled(unet, shares(pattern, 2)) == ()
+    assert stepped("even").hash == hash_of()
+
+
+def test_candidate_hashes_as_before_where_steps_are_alike() -> None:
+    candidate = stepped("even")
+    known = {k: v for k, v in to_dict(candidate).items() if k != "step_widths"}
+    assert candidate.hash == digest(known)
+    assert from_dict(Candidate, known) == candidate
+    narrow = stepped("wide-last")
+    assert from_dict(Candidate, to_dict(narrow)) == narrow
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [((1.0,), "one share for each of 2 steps"), ((1.0, 0.0), "above 0"), ((0.5, 0.5), "whole")],
+)
+def test_step_widths_are_refused_when_they_cannot_be(given: tuple[float, ...], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        Candidate(step_widths=given)
 
 
 def test_window_attention_over_a_small_map_is_full_attention() -> None:
