@@ -39,10 +39,10 @@ class Selection:
     Args:
         plan: the teacher's layers.
         weights: the teacher's parameters by name.
-        order: kept, the most important channels in their order; ranked, the most important ones
-            of each group first, also where none is left out; leading, the first of each group.
-        groups: of the teacher's features, whose norms they share; narrower networks that take
-            alike of each keep them. Of no matter to the order kept.
+        order: kept, the most important channels of each group in their order; ranked, the most
+            important ones first, also where none is left out; leading, the first ones.
+        groups: of the teacher's features, whose norms they share; narrower networks take alike
+            of each, so that the groups stay what they are.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class Selection:
             return Channels(index, np.tile(one.share, 4))
         unit = int(space.key.rpartition("x")[2]) if space.key.startswith("heads") else 1
         wanted, known = space.width // unit, source.width // unit
-        if wanted < known or (wanted == known and self._order == "ranked"):
+        ranked = self._order == "ranked" and space.key.startswith(_RANKED)
+        if wanted < known or (wanted == known and ranked):
             units = self._fewer(space, wanted, known, unit)
         else:
             units = np.arange(wanted) * known // wanted
@@ -91,16 +92,16 @@ class Selection:
 
     def _fewer(self, space: Space, wanted: int, known: int, unit: int) -> Ints:
         """Which heads, or single channels, of a space are taken where not all are."""
-        if self._order == "kept":
-            scores = self._scores[space.key].reshape(known, unit).sum(1)
-            return np.sort(np.argsort(-scores, kind="stable")[:wanted])
         groups = math.gcd(self._groups, wanted) if space.key.startswith("features") else 1
-        places = np.arange(known)
-        if self._order == "ranked" and space.key.startswith(_RANKED):
+        kept = wanted // groups
+        if self._order == "leading":
+            places = np.arange(known).reshape(groups, -1)[:, :kept]
+        else:
             scores = self._alike(space.key).reshape(groups, -1, unit).sum(2)
-            best = np.argsort(-scores, axis=1, kind="stable")
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+            best = np.sort(best, axis=1) if self._order == "kept" else best
             places = best + np.arange(groups)[:, None] * (known // groups)
-        return places.reshape(groups, -1)[:, : wanted // groups].reshape(-1)
+        return places.reshape(-1)
 
     def _alike(self, key: str) -> npt.NDArray[np.float64]:
         """The scores of a space; levels of one width pass features on, so they share theirs."""
