@@ -13,6 +13,7 @@ import numpy as np
 from ado_nas.diffusion.levels import Levels
 from ado_nas.errors import AdoNasError, ModelError
 from ado_nas.files import replacing, sha256, write_json
+from ado_nas.models.stepped import SteppedUNet, network
 from ado_nas.models.unet import UNet, named_parameters
 from ado_nas.specs import SamplerSpec, UNetSpec, from_dict, to_dict
 
@@ -45,7 +46,10 @@ def save_model(
     with replacing(folder / WEIGHTS) as partial:
         mx.save_safetensors(str(partial), dict(named_parameters(unet)), {"format": "mlx"})
     write_json(folder / SPEC, to_dict(unet.spec))
-    write_json(folder / SAMPLER, {**to_dict(sampler), "levels": [float(v) for v in levels]})
+    facts = {**to_dict(sampler), "levels": [float(v) for v in levels]}
+    if isinstance(unet, SteppedUNet):
+        facts["step_widths"] = list(unet.shares)
+    write_json(folder / SAMPLER, facts)
     write_json(folder / CARD, {**card, "weights_sha256": sha256(folder / WEIGHTS)})
 
 
@@ -64,11 +68,17 @@ def load_model(folder: Path) -> Model:
     spec: UNetSpec = _parsed(folder / SPEC, UNetSpec, _json(folder / SPEC))
     values = _json(folder / SAMPLER)
     levels = np.array(values.pop("levels", []), dtype=np.float64)
+    shares = tuple(values.pop("step_widths", ()))
     sampler = _parsed(folder / SAMPLER, SamplerSpec, values)
     card = _json(folder / CARD)
     if len(levels) < 2 or np.any(np.diff(levels) >= 0) or levels[-1] != 0:
         raise ModelError(f"{folder / SAMPLER}: levels must fall to 0; export the model again")
-    unet = UNet(spec)
+    if shares and (len(shares) != len(levels) - 1 or not all(0 < s <= 1 for s in shares)):
+        raise ModelError(
+            f"{folder / SAMPLER}: step_widths {shares}: give {len(levels) - 1} shares above 0, at "
+            "most 1; export the model again"
+        )
+    unet = network(spec, shares)
     _load_weights(unet, folder, card.get("weights_sha256"))
     return Model(unet, sampler, levels, card, folder)
 

@@ -197,6 +197,27 @@ class Candidate:
     distillation: DistillationSpec = field(default_factory=DistillationSpec)
     sampler: SamplerSpec = field(default_factory=lambda: SamplerSpec("ddim", "dp", 2))
     curriculum: CurriculumSpec = field(default_factory=CurriculumSpec)
+    # Share of the network's widths at each step of the sampler; empty: all of it at every step.
+    step_widths: tuple[float, ...] = field(default=(), metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if not self.step_widths:
+            return
+        if len(self.step_widths) != self.sampler.nfe:
+            raise SpecError(
+                f"step_widths {self.step_widths}: give one share for each of "
+                f"{self.sampler.nfe} steps, or none"
+            )
+        if min(self.step_widths) <= 0 or max(self.step_widths) != 1:
+            raise SpecError(
+                f"step_widths {self.step_widths}: shares above 0, the largest 1; a network that "
+                "no step uses whole is better given as a narrower one"
+            )
+        if self.distillation.adaptation != "none":
+            raise SpecError(
+                f"adaptation {self.distillation.adaptation!r} with step_widths "
+                f"{self.step_widths}: a network that changes has no slices yet; use one of them"
+            )
 
     @property
     def hash(self) -> str:
@@ -248,6 +269,27 @@ class TrajectorySpec:
 
 
 @dataclass(frozen=True)
+class SupernetSpec:
+    """A network trained to work at any width, as the source of students' first weights."""
+
+    iterations: int = 0  # 0: none; students inherit from the teacher itself
+    batch: int = 32
+    learning_rate: float = 5e-3
+    ema_decay: float = 0.99
+    least: float = 0.25  # the narrowest share of the teacher's widths
+    drawn: int = 1  # networks of random widths in each iteration, beside widest and narrowest
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0 or self.drawn < 0:
+            raise SpecError(
+                f"supernet: iterations {self.iterations} and drawn {self.drawn}: 0 or more"
+            )
+        if not 0 < self.least <= 1:
+            raise SpecError(f"supernet: least {self.least}: give a share above 0, at most 1")
+
+
+@dataclass(frozen=True)
 class QualitySpec:
     """How quality is judged: feature network, sample counts and noise seeds."""
 
@@ -269,6 +311,7 @@ class TaskSpec:
     data: DataSpec = field(default_factory=DataSpec)
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     trajectories: TrajectorySpec = field(default_factory=TrajectorySpec)
+    supernet: SupernetSpec = field(default=SupernetSpec(), metadata=LATER)
     quality: QualitySpec = field(default_factory=QualitySpec)
     reference: SamplerSpec = field(default_factory=SamplerSpec)
     training_free: tuple[tuple[str, ...], ...] = (

@@ -11,6 +11,7 @@ import math
 from itertools import pairwise
 
 from ado_nas.specs import UNetSpec
+from ado_nas.widths import units
 
 WIDER = 1.5  # times the target's widths, where pruning starts
 NARROWER = 0.5  # where growing starts; at whole multiples it changes nothing
@@ -86,8 +87,7 @@ def _scaled(spec: UNetSpec, level: int, factor: float) -> int:
 def _unit(spec: UNetSpec, level: int) -> int:
     """Widths of a level, and of those equal to it beside it, are whole multiples of this."""
     run = next(run for run in _runs(spec) if level in run)
-    heads = [spec.head_dim for i in run if spec.attention[i] != "none"]
-    return math.lcm(4, spec.groups, *heads)
+    return math.lcm(*(units(spec)[i] for i in run))
 
 
 def _levels(spec: UNetSpec) -> dict[int, tuple[int, int]]:

@@ -46,6 +46,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "adaptation": Benchmark(
         "benchmarks.adaptation", 5, "pruned or grown while training, against trained small"
     ),
+    "inheritance": Benchmark(
+        "benchmarks.inheritance", 15, "students from scratch, sliced, and from a supernet"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

@@ -139,9 +139,9 @@ def _begun(
     from ado_nas.models.unet import build_unet
     from objectives.adaptation import beginning, course
 
-    unet, teacher = build_unet(candidate.unet, seed), bench.teacher.unet
-    inherit(unet, teacher)
-    adapted = beginning(unet, teacher, candidate, seed)
+    unet = build_unet(candidate.unet, seed)
+    inherit(unet, bench.teacher.unet)
+    adapted = beginning(unet, bench, candidate, seed)
     sampler = candidate.sampler
     lessons = Lessons(bench.bank, bench.bank.schedule(sampler.schedule, sampler.nfe))
     return adapted, course(adapted, lessons, candidate, seed)

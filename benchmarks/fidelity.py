@@ -43,6 +43,7 @@ SPACE = Space(
     time_width=(32, 64),
     steps=(1, 2, 3),
     schedule=("karras", "dp"),
+    step_widths=("even", "wide-first", "wide-last"),
     adaptation=("none", "prune", "grow"),
 )
 

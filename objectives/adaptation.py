@@ -13,27 +13,29 @@ from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import Candidate
 from ado_nas.stature import start
+from objectives.bench import Bench
 
 HELD_BACK = 64  # trajectories that the gate judges on, a tenth of them at most
 
 
-def beginning(unet: UNet, teacher: UNet, candidate: Candidate, seed: int) -> Adapted:
+def beginning(unet: UNet, bench: Bench, candidate: Candidate, seed: int) -> Adapted:
     """The network that training begins with.
 
     Args:
         unet: the candidate's, with its first weights.
-        teacher: another one inherits from it.
+        bench: another one inherits from its teacher or supernet.
         candidate: says how its network is come by.
         seed: of fresh weights.
 
     Returns:
         The candidate's own network, or a wider or narrower one.
     """
-    spec = start(candidate.unet, teacher.spec, candidate.distillation.adaptation)
+    _, source, order = bench.source
+    spec = start(candidate.unet, source.spec, candidate.distillation.adaptation)
     if spec == candidate.unet:
         return Adapted(unet)
     first = build_unet(spec, seed)
-    inherit(first, teacher)
+    inherit(first, source, order)
     return Adapted(first)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from ado_nas.data import Dataset, load
 from ado_nas.diffusion.sampling import balanced_labels, noise
+from ado_nas.distillation.supernet import train_supernet
 from ado_nas.distillation.trajectories import Bank, build_bank
 from ado_nas.errors import ModelError
 from ado_nas.modelfolder import CARD, Model, load_model
+from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.features import FeatureNet
 from ado_nas.quality.judge import Judge
@@ -37,6 +39,14 @@ class Bench:
     features: FeatureNet
     judge: Judge
     seconds: dict[str, float] = field(default_factory=dict)
+    supernet: Model | None = None  # where the task has one
+
+    @property
+    def source(self) -> tuple[str, UNet, str]:
+        """What students take their first weights of: its name, its network, in which order."""
+        if self.supernet is None:
+            return "teacher", self.teacher.unet, "kept"
+        return "supernet", self.supernet.unet, "leading"
 
     def start(self, seed: int) -> np.ndarray:
         """The noise that images are judged on: (N, H, W, C), equal for all candidates."""
@@ -100,7 +110,12 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     lap("teacher")
     bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
     lap("trajectories")
-    return Bench(task, dataset, teacher, bank, features, judge, seconds)
+    supernet = None
+    if task.supernet.iterations:
+        folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
+        supernet = load_model(folder)
+        lap("supernet")
+    return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet)
 
 
 def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,16 @@ from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
-from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
-from ado_nas.models.unet import build_unet
+from ado_nas.models.stepped import build_network
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.judge import Quality
 from ado_nas.specs import Candidate, TaskSpec, to_dict
 from objectives.adaptation import beginning, course, decisions
 from objectives.bench import Bench, open_bench
 from objectives.constraints import reason, violations
+from objectives.forecast import Forecast, networks
 from objectives.quality import compared
 from objectives.quality import figures as quality_figures
 from objectives.reference import (
@@ -43,7 +43,6 @@ from objectives.reference import (
 from objectives.scores import Evaluator, Limits, Outcome, Report
 from objectives.speed import latency, peak_memory
 
-CALIBRATED = 8  # timings of its own before a worker trusts its predictions
 RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
 
 
@@ -75,15 +74,15 @@ def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:
     """Load what `prepare` made; see `Evaluator`."""
     bench = open_bench(task, workspace)
     facts = measure_reference(bench, workspace, silent)
-    return _Evaluation(bench, facts, workspace / "cache" / "operators")
+    forecast = Forecast(bench.task.latency_batch, workspace / "cache" / "operators")
+    return _Evaluation(bench, facts, forecast)
 
 
 @dataclass(frozen=True, eq=False)
 class _Evaluation:
     bench: Bench
     facts: dict[str, Any]
-    tables: Path  # of operators, to predict latency with
-    timed: list[Timed] = field(default_factory=list)  # by this worker
+    forecast: Forecast
 
     def __call__(
         self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
@@ -93,19 +92,19 @@ class _Evaluation:
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
-        if limits.max_latency_ms and (late := self._late(candidate, limits.max_latency_ms)):
-            found["latency"] = late / limits.max_latency_ms - 1
-            figures["predicted_ms"] = late
+        if early := self.forecast.over(candidate, limits):
+            found = violations(limits, early)
+            figures.update({f"predicted_{name}": value for name, value in early.items()})
             return Outcome("infeasible", {}, found, figures, f"predicted: {reason(found)}")
         model, lessons, inherited = _build(self.bench, candidate, seed)
         figures["inherited_fraction"] = inherited
+        figures["inherited_from"] = self.bench.source[0]
         figures.update(_measured(self.bench, model))
-        timed = Timed(candidate.unet, candidate.sampler.nfe, figures["latency_ms"])
-        self.timed.append(timed)
+        self.forecast.learn(candidate, figures["latency_ms"])
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
-        adapted = beginning(model.unet, self.bench.teacher.unet, candidate, seed)
+        adapted = beginning(model.unet, self.bench, candidate, seed)
         started = time.monotonic()
         try:
             ended = _train(adapted, lessons, candidate, seed, report, figures)
@@ -120,16 +119,6 @@ class _Evaluation:
             figures.update(_static(dataclasses.replace(candidate, unet=model.unet.spec)))
             figures.update(_measured(self.bench, model))
         return self._scored(candidate, model, seed, folder, limits, figures)
-
-    def _late(self, candidate: Candidate, limit: float) -> float | None:
-        """The predicted latency in ms if it is over the limit by more than its error."""
-        if len(self.timed) < CALIBRATED:
-            return None
-        batch, seen = self.bench.task.latency_batch, [t.unet for t in self.timed]
-        table = load_table(grid([*seen, candidate.unet]), batch, self.tables)
-        predictor = table.refined(self.timed)
-        predicted = predictor.predict(candidate.unet, candidate.sampler.nfe)
-        return predicted if predicted > limit * (1 + predictor.bound) else None
 
     def _scored(
         self,
@@ -169,12 +158,21 @@ class _Evaluation:
 
 def _static(candidate: Candidate) -> dict[str, Any]:
     static = cost(candidate.unet)
-    return {"params": static.params, "macs": static.macs, "size_mb": static.size_mb}
+    every = sum(cost(spec).macs for spec in networks(candidate))
+    return {
+        "params": static.params,
+        "macs": static.macs,
+        "macs_per_image": every,
+        "size_mb": static.size_mb,
+    }
 
 
 def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
-    unet = build_unet(candidate.unet, seed)
-    inherited = inherit(unet, bench.teacher.unet)
+    unet = build_network(candidate.unet, candidate.step_widths, seed)
+    name, source, order = bench.source
+    if candidate.step_widths and name == "teacher":
+        order = "ranked"  # for the narrow steps use the leading channels
+    inherited = inherit(unet, source, order)
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
     lessons = Lessons(bench.bank, path)
     return Model(unet, candidate.sampler, lessons.levels, {}), lessons, inherited.fraction

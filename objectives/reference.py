@@ -23,7 +23,7 @@ from ado_nas.measure.cost import cost
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress
 from ado_nas.runtime import all_cores
-from ado_nas.specs import SamplerSpec, digest, to_dict
+from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
 from objectives.bench import Bench
 from objectives.quality import compared, figures, gaussian
 from objectives.speed import Latency, latency, peak_memory
@@ -112,7 +112,8 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
         The facts `EvaluationModule.prepare` promises.
     """
     around = {k: v for k, v in environment().items() if k != "threads"}  # a worker's own share
-    key = digest("reference", SCHEMA, bench.digests, to_dict(bench.task), around)
+    task = dataclasses.replace(bench.task, supernet=SupernetSpec())  # of no matter to a teacher
+    key = digest("reference", SCHEMA, bench.digests, task, around)
     with building(workspace / "cache" / "references" / key) as folder:
         facts = read_json(folder / "facts.json")
         if facts is None:

@@ -12,7 +12,8 @@ from ado_nas.diffusion.sampling import balanced_labels, noise, sample_batch
 from ado_nas.measure.latency import time_calls
 from ado_nas.measure.memory import peak
 from ado_nas.modelfolder import Model
-from ado_nas.models.unet import UNet, named_parameters
+from ado_nas.models.stepped import SteppedUNet, held_bytes
+from ado_nas.models.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,10 @@ def peak_memory(
         ``peak_memory_mb``, live MLX buffers; ``process_memory_mb``, the whole process.
     """
     x, labels = _inputs(model.unet, batch)
-    weights = sum(value.nbytes for _, value in named_parameters(model.unet))
+    weights = held_bytes(model.unet)
     # One step needs what every step needs; the reference's fifty would only take longer.
-    few = np.append(levels[:2], 0.0) if len(levels) > 3 else levels
+    alike = not isinstance(model.unet, SteppedUNet)
+    few = np.append(levels[:2], 0.0) if len(levels) > 3 and alike else levels
     found = peak(lambda: sample_batch(model.unet, solver, few, x, labels, guidance), weights)
     return {"peak_memory_mb": found.peak_mb, "process_memory_mb": found.process_mb}
 

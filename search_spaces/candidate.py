@@ -11,7 +11,12 @@ from collections.abc import Iterator, Mapping
 from ado_nas.specs import Candidate, DistillationSpec, UNetSpec
 from ado_nas.stature import start
 from search_spaces.chooser import Choice, Chooser, FixedChooser
-from search_spaces.distillation import distillation_params, draw_distillation
+from search_spaces.distillation import (
+    distillation_params,
+    draw_distillation,
+    draw_step_widths,
+    step_widths_params,
+)
 from search_spaces.space import Space
 from search_spaces.unet import draw_unet, unet_params
 
@@ -37,9 +42,12 @@ def draw(
     """
     unet = draw_unet(space, chooser, base)
     distilled, sampler = draw_distillation(space, chooser, distillation)
-    if "none" in space.adaptation and start(unet, base, distilled.adaptation) == unet:
-        distilled = dataclasses.replace(distilled, adaptation="none")  # there is no room to change
-    return Candidate(unet=unet, distillation=distilled, sampler=sampler)
+    shares = draw_step_widths(space, chooser, unet, sampler.nfe)
+    # Slices of a network that changes would not be slices of one network.
+    room = not shares and start(unet, base, distilled.adaptation) != unet
+    if "none" in space.adaptation and not room:
+        distilled = dataclasses.replace(distilled, adaptation="none")
+    return Candidate(unet=unet, distillation=distilled, sampler=sampler, step_widths=shares)
 
 
 def build(
@@ -66,8 +74,11 @@ def params_of(candidate: Candidate, space: Space) -> dict[str, Choice]:
     Raises:
         SpecError: the space has no such candidate.
     """
-    learned = distillation_params(candidate.distillation, candidate.sampler)
-    found = {**unet_params(candidate.unet, space), **learned}
+    found = {
+        **unet_params(candidate.unet, space),
+        **distillation_params(candidate.distillation, candidate.sampler),
+        **step_widths_params(candidate, space),
+    }
     return {d.name: found[d.name] for d in space.dimensions}
 
 

@@ -1,10 +1,12 @@
-"""The dimensions of how a student samples and learns: steps and the schedule that places them."""
+"""The dimensions of how a student samples and learns: steps, their schedule and their widths."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from ado_nas.specs import DistillationSpec, SamplerSpec
+from ado_nas.errors import SpecError
+from ado_nas.specs import Candidate, DistillationSpec, SamplerSpec, UNetSpec
+from ado_nas.widths import settled, shares
 from search_spaces.chooser import Choice, Chooser, choose
 from search_spaces.space import Space
 
@@ -46,3 +48,37 @@ def distillation_params(distillation: DistillationSpec, sampler: SamplerSpec) ->
         "schedule": sampler.schedule,
         "adaptation": distillation.adaptation,
     }
+
+
+def draw_step_widths(
+    space: Space, chooser: Chooser, unet: UNetSpec, steps: int
+) -> tuple[float, ...]:
+    """Draw how wide the network runs at each step.
+
+    Args:
+        space: what can be chosen.
+        chooser: who chooses.
+        unet: the network.
+        steps: of the sampler.
+
+    Returns:
+        The share of the widths at each step; empty where all steps are alike.
+    """
+    pattern = choose(chooser, "step_widths", space.step_widths)
+    return settled(unet, shares(pattern, steps))
+
+
+def step_widths_params(candidate: Candidate, space: Space) -> dict[str, Choice]:
+    """The choice that draws these widths by step; the inverse of `draw_step_widths`.
+
+    Raises:
+        SpecError: the space has none.
+    """
+    for pattern in space.step_widths:
+        found = shares(pattern, candidate.sampler.nfe)
+        if settled(candidate.unet, found) == candidate.step_widths:
+            return {"step_widths": pattern}
+    known = ", ".join(space.step_widths)
+    raise SpecError(
+        f"the space has no step_widths that make {candidate.step_widths}; known: {known}"
+    )

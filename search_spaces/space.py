@@ -16,6 +16,7 @@ from ado_nas.specs import (
     SKIPS,
     UPSAMPLES,
 )
+from ado_nas.widths import PATTERNS
 from search_spaces.chooser import Choice
 
 PLACEMENTS = ("low", "all")  # at the coarsest level only, or at every level
@@ -34,7 +35,7 @@ UNET_DIMENSIONS = (
     "skip",
     "time_width",
 )
-DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule", "adaptation")
+DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule", "step_widths", "adaptation")
 _KNOWN = {
     "attention": ("none", *PLACEMENTS, *(f"{p}:{k}" for p in PLACEMENTS for k in KINDS)),
     "conv": CONVOLUTIONS,
@@ -43,6 +44,7 @@ _KNOWN = {
     "resample": tuple(f"{down}-{up}" for down in DOWNSAMPLES for up in UPSAMPLES),
     "skip": SKIPS,
     "schedule": SCHEDULES,
+    "step_widths": PATTERNS,
     "adaptation": ADAPTATIONS,
 }
 
@@ -73,6 +75,7 @@ class Space:
     time_width: tuple[int, ...] = (0,)  # 0: four times the finest width, at least 32
     steps: tuple[int, ...] = (1, 2, 3, 4)
     schedule: tuple[str, ...] = ("karras", "dp")
+    step_widths: tuple[str, ...] = ("even",)  # or half the widths at all steps but the first, last
     adaptation: tuple[str, ...] = ("none",)  # prune, grow: towards the network while training
     anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
 
@@ -84,6 +87,11 @@ class Space:
         for name, allowed in _KNOWN.items():
             for choice in set(getattr(self, name)) - set(allowed):
                 raise SpecError(f"space.{name} {choice!r} is unknown; {nearest(choice, allowed)}")
+        if "none" not in self.adaptation and self.step_widths != ("even",):
+            raise SpecError(
+                f"space.adaptation {self.adaptation} with space.step_widths {self.step_widths}: "
+                "networks of two widths do not change while they train; add 'none' to adaptation"
+            )
         for text in (*self.widths, *self.blocks):
             numbers(text)
         for text in self.anchors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,10 +12,11 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.diffusion.levels import Levels
-from ado_nas.diffusion.preconditioning import denoiser
+from ado_nas.diffusion.preconditioning import Denoise, denoiser
 from ado_nas.diffusion.solvers import SOLVER
 from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
+from ado_nas.models.stepped import networks
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.runtime import batch_streams, blas_threads, cores
@@ -79,10 +80,11 @@ def steps(
     start = x * float(levels[0])
     mx.eval(start)
     yield start
+    each = networks(unet, len(levels) - 1)
     runs = []
     for _, rows in shares:
         chosen = None if labels is None else labels[rows]
-        runs.append(SOLVER[solver](denoiser(unet, chosen, guidance), start[rows], levels))
+        runs.append(SOLVER[solver](in_turn(each, chosen, guidance), start[rows], levels))
     for _ in range(len(levels) - 1):
         states = []
         for run, (stream, _) in zip(runs, shares, strict=True):
@@ -90,6 +92,12 @@ def steps(
                 states.append(next(run)[0])
         mx.async_eval(states)
         yield states[0] if len(states) == 1 else mx.concatenate(states)
+
+
+def in_turn(each: Sequence[UNet], labels: mx.array | None, guidance: float) -> Denoise:
+    """A denoiser that takes the next network at each call, which solvers make once a step."""
+    turn = (denoiser(unet, labels, guidance) for unet in each)
+    return lambda x, sigma: next(turn)(x, sigma)
 
 
 def sample_batch(

@@ -13,10 +13,12 @@ from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoise
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.measure import lock
+from ado_nas.models.stepped import SteppedUNet
+from ado_nas.models.tree import named_arrays
 from ado_nas.models.unet import UNet
 from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import DistillationSpec
-from ado_nas.training.step import Stepper, schedule
+from ado_nas.training.step import Stepper, schedule, shards
 
 _ROUNDING = 1e-8  # keeps the root's slope finite at 0
 
@@ -51,12 +53,13 @@ class Lessons:
         """(S + 1,) noise levels the student visits, falling, the last 0."""
         return self.bank.levels[self.path]
 
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[mx.array, ...]:
+    def batch(self, rng: np.random.Generator, size: int, parts: int = 1) -> tuple[mx.array, ...]:
         """Random jumps of random trajectories.
 
         Args:
             rng: decides which.
             size: B.
+            parts: of equal size, in each of which the jumps take turns from the first.
 
         Returns:
             States (B, H, W, C), their levels (B,), the denoised images that land them
@@ -67,7 +70,7 @@ class Lessons:
         """
         low, high = self.rows or (0, self.bank.states.shape[1])
         rows = rng.integers(low, high, size)
-        jumps = np.arange(size) % (len(self.path) - 1)
+        jumps = np.tile(np.arange(size // parts) % (len(self.path) - 1), parts)
         path = np.array(self.path)
         begin, end = path[jumps], path[jumps + 1]
         x = self.bank.states[begin, rows]
@@ -108,6 +111,31 @@ def landing_loss(
     return mx.mean(mx.sqrt(error + _ROUNDING))
 
 
+def stepped_loss(
+    model: SteppedUNet, x: mx.array, sigma: mx.array, target: mx.array, labels: mx.array
+) -> mx.array:
+    """`landing_loss` with each jump by the network of its step.
+
+    Args:
+        model: the student, of S steps.
+        x: (B, H, W, C), states; row i is of step i modulo S.
+        sigma: (B,), their levels.
+        target: (B, H, W, C).
+        labels: (B,) int32; ignored by an unconditional network.
+
+    Returns:
+        A scalar.
+    """
+    wide = dict(named_arrays(model.trainable_parameters()))
+    steps, count = len(model.slices), x.shape[0]
+    total = mx.array(0.0)
+    for step, one in enumerate(model.slices[:count]):
+        rows = slice(step, None, steps)
+        batch = x[rows], sigma[rows], target[rows], labels[rows]
+        total = total + batch[0].shape[0] / count * landing_loss(one.network(wide), *batch)
+    return total
+
+
 def distill(
     student: UNet, lessons: Lessons, spec: DistillationSpec, seed: int
 ) -> Iterator[tuple[int, float]]:
@@ -126,10 +154,12 @@ def distill(
         Diverged: the loss is not finite.
     """
     rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
-    stepper = Stepper(student, landing_loss, rate, spec.ema_decay)
+    stepped = isinstance(student, SteppedUNet)
+    stepper = Stepper(student, stepped_loss if stepped else landing_loss, rate, spec.ema_decay)
+    parts = shards(spec.batch) if stepped else 1
     rng = np.random.default_rng(seed)
     for _ in range(spec.iterations):
-        yield stepper.iteration + 1, taught(stepper, lessons.batch(rng, spec.batch))
+        yield stepper.iteration + 1, taught(stepper, lessons.batch(rng, spec.batch, parts))
     stepper.load_average()
     mx.eval(student.parameters())
 

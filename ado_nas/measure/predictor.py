@@ -37,6 +37,7 @@ _SHARED = 0.65  # of the time on one stream, where two share a batch; fitted to 
 _PULL = 0.3  # against a weight of 1 for each network
 _SMALL = 0.05  # of an evaluation is there whatever its operators
 _EVALUATIONS = 5
+_PASSES = 2  # over all operators: a machine is slow for a while at a time
 _SPAN_MS = 4.0  # of one timed evaluation: several calls where one is shorter
 _SURROUNDINGS = ("device", "architecture", "mlx", "cores", "blas", "runtime", "dtype")
 
@@ -191,16 +192,17 @@ def measure(
     Returns:
         Milliseconds by operator.
     """
-    times: dict[Operator, float] = {}
+    found: dict[Operator, list[float]] = {}
     started = time.monotonic()
     order = np.random.default_rng(0).permutation(len(wanted))
-    for done, i in enumerate(order):
+    turns = [wanted[i] for _ in range(_PASSES) for i in order]
+    for done, operator in enumerate(turns):
         if time.monotonic() - started > seconds:
             break
         with lock.exclusive(), runtime.all_cores(), runtime.blas_threads(1):
-            times[wanted[i]] = _time(runner(wanted[i], batch))
-        progress("operators", done + 1, len(wanted))
-    return times
+            found.setdefault(operator, []).append(_time(runner(operator, batch)))
+        progress("operators", done + 1, len(turns))
+    return {operator: float(np.mean(times)) for operator, times in found.items()}
 
 
 def _time(call: Any) -> float:

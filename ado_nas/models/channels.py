@@ -1,7 +1,8 @@
-"""Which of the teacher's channels a student takes, and what of each when it takes one twice."""
+"""Which channels of another network a student takes, and what of each when it takes one twice."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ado_nas.models.plan import Layer, Space
+from ado_nas.specs import UNetSpec
 
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 MIXING = ("conv", "linear", "embedding")  # kinds of layers with a weight for each pair of channels
+ORDERS = ("kept", "ranked", "leading")
+_RANKED = ("features", "time", "heads")  # spaces whose channels have no order of their own
 _UNEVEN = 0.25  # how far the shares of a channel's copies lie from equal, so that they part ways
 
 
@@ -35,24 +39,24 @@ class Selection:
     """Chooses channels once for each space, so that all layers agree on them.
 
     Args:
-        plan: the teacher's layers.
-        weights: the teacher's parameters by name.
+        scores: by space (C,), see `importance`; the largest are kept. Levels of one width pass
+            features on to each other, so they share theirs.
+        order: kept, the most important channels of each group in their order; ranked, the most
+            important ones first, also where none is left out; leading, the first ones.
+        groups: of the source's features, whose norms they share; narrower networks take alike
+            of each, so that the groups stay what they are.
     """
 
-    def __init__(self, plan: Iterable[Layer], weights: Weights) -> None:
-        self._scores: Mapping[str, npt.NDArray[np.float64]] = importance(plan, weights)
+    def __init__(
+        self,
+        scores: Mapping[str, npt.NDArray[np.float64]],
+        order: str = "kept",
+        groups: int = 1,
+    ) -> None:
+        self._scores = scores
+        self._order = order
+        self._groups = groups
         self._chosen: dict[tuple[str, int], Channels] = {}
-
-    @classmethod
-    def by(cls, scores: Mapping[str, npt.NDArray[np.float64]]) -> Selection:
-        """A selection by given scores instead of the size of the weights.
-
-        Args:
-            scores: by space (C,); the largest are kept.
-        """
-        chosen = cls((), {})
-        chosen._scores = scores
-        return chosen
 
     def __call__(self, space: Space, source: Space) -> Channels:
         """The channels of one axis.
@@ -62,7 +66,7 @@ class Selection:
             source: the teacher's, with the same key.
 
         Returns:
-            The most important channels in their order where the student is narrower, all of them
+            As many channels as the order says where the student is narrower, all of them
             repeated evenly where it is wider.
         """
         key = (space.key, space.width)
@@ -83,13 +87,39 @@ class Selection:
             return Channels(index, np.tile(one.share, 4))
         unit = int(space.key.rpartition("x")[2]) if space.key.startswith("heads") else 1
         wanted, known = space.width // unit, source.width // unit
-        if wanted < known:
-            scores = self._scores[space.key].reshape(known, unit).sum(1)
-            units = np.sort(np.argsort(-scores, kind="stable")[:wanted])
+        ranked = self._order == "ranked" and space.key.startswith(_RANKED)
+        if wanted < known or (wanted == known and ranked):
+            units = self._fewer(space, wanted, known, unit)
         else:
             units = np.arange(wanted) * known // wanted
         index = (units[:, None] * unit + np.arange(unit)).reshape(-1)
         return Channels(index, np.repeat(_shares(units), unit))
+
+    def _fewer(self, space: Space, wanted: int, known: int, unit: int) -> Ints:
+        """Which heads, or single channels, of a space are taken where not all are."""
+        groups = math.gcd(self._groups, wanted) if space.key.startswith("features") else 1
+        kept = wanted // groups
+        if self._order == "leading":
+            places = np.arange(known).reshape(groups, -1)[:, :kept]
+        else:
+            scores = self._alike(space.key).reshape(groups, -1, unit).sum(2)
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+            best = np.sort(best, axis=1) if self._order == "kept" else best
+            places = best + np.arange(groups)[:, None] * (known // groups)
+        return places.reshape(-1)
+
+    def _alike(self, key: str) -> npt.NDArray[np.float64]:
+        """The scores of a space, those of all levels of its width together."""
+        own = self._scores[key]
+        if not key.startswith("features"):
+            return own
+        levels = (v for k, v in self._scores.items() if k.startswith("features"))
+        return sum((v for v in levels if len(v) == len(own)), np.zeros_like(own))
+
+
+def norm_groups(spec: UNetSpec) -> int:
+    """How many groups of features a network's norms tell apart."""
+    return spec.groups if spec.norm == "group" else 1
 
 
 def importance(plan: Iterable[Layer], weights: Weights) -> dict[str, npt.NDArray[np.float64]]:
@@ -137,37 +167,6 @@ def read(layer: Layer, values: npt.NDArray[Any]) -> Iterator[tuple[Space, npt.ND
     columns = rows.sum(axis=tuple(range(rows.ndim - 1)))
     edges = np.cumsum([space.width for space in layer.inputs])[:-1]
     yield from zip(layer.inputs, np.split(columns, edges), strict=True)
-
-
-def sliced(
-    layer: Layer,
-    source: str,
-    values: Mapping[str, npt.NDArray[Any]],
-    rows: Ints,
-    columns: Ints,
-) -> dict[str, npt.NDArray[Any]]:
-    """The parameters of a layer out of those of a wider, narrower or equal one.
-
-    Args:
-        layer: whose parameters are wanted.
-        source: name of the layer they come from.
-        values: by name of the parameter, one for each element.
-        rows: indices of its outputs.
-        columns: indices of its joined inputs.
-
-    Returns:
-        By name of the wanted parameter; without a bias where the source has none.
-    """
-    weight, bias = values[f"{source}.weight"], values.get(f"{source}.bias")
-    along = columns if layer.kind in ("norm", "rms") else rows
-    if layer.kind in ("norm", "rms", "depthwise"):
-        found = weight[columns]
-    elif layer.kind == "embedding":
-        found = weight[np.ix_(columns, rows)]
-    else:
-        found = weight[rows][..., columns]
-    biases = {} if bias is None else {f"{layer.name}.bias": bias[along]}
-    return {f"{layer.name}.weight": found, **biases}
 
 
 def _shares(units: Ints) -> Floats:

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from mlx.utils import tree_unflatten
 
-from ado_nas.models.channels import MIXING, Selection, Weights, sliced
+from ado_nas.models.channels import Selection, importance, norm_groups
 from ado_nas.models.conversion import converted
-from ado_nas.models.plan import Layer, Space, layers
+from ado_nas.models.picks import fits, passing, picks
+from ado_nas.models.plan import Layer, layers
 from ado_nas.models.stems import folded_head, folded_stem
 from ado_nas.models.unet import UNet, named_parameters
 
@@ -31,7 +32,7 @@ class Inheritance:
     layers: int
 
 
-def inherit(student: UNet, teacher: UNet) -> Inheritance:
+def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
     """Overwrite the student's weights with those of the teacher, where the roles agree.
 
     Layers without a counterpart keep their fresh weights, with which blocks pass features on
@@ -40,6 +41,7 @@ def inherit(student: UNet, teacher: UNet) -> Inheritance:
     Args:
         student: changed in place and evaluated.
         teacher: left as it is.
+        order: of the channels; see `Selection`.
 
     Returns:
         How much was inherited.
@@ -49,7 +51,7 @@ def inherit(student: UNet, teacher: UNet) -> Inheritance:
     """
     weights = {name: np.array(value) for name, value in named_parameters(teacher)}
     plan = list(layers(teacher.spec))
-    chosen = Selection(plan, weights)
+    chosen = Selection(importance(plan, weights), order, norm_groups(teacher.spec))
     plan += folded_stem(student.spec, teacher, weights)
     plan += folded_head(student.spec, teacher, weights)
     sources = {layer.role: layer for layer in converted(plan, student.spec, weights)}
@@ -57,13 +59,13 @@ def inherit(student: UNet, teacher: UNet) -> Inheritance:
     count = 0
     for layer in layers(student.spec):
         source = sources.get(layer.role)
-        if source is not None and _fits(layer, source):
+        if source is not None and fits(layer, source):
             taken.update(_taken(layer, source, weights, chosen))
             count += 1
     share = sum(value.size for value in taken.values())
     for layer in layers(student.spec):
         if layer.name.endswith("conv_shortcut") and f"{layer.name}.weight" not in taken:
-            taken.update(_passing(layer))
+            taken.update(passing(layer))
     # In memory order, for MLX computes other layouts in another order.
     arrays = [(name, mx.array(np.ascontiguousarray(value))) for name, value in taken.items()]
     student.update(tree_unflatten(arrays))
@@ -72,52 +74,13 @@ def inherit(student: UNet, teacher: UNet) -> Inheritance:
     return Inheritance(share / total, count)
 
 
-def _fits(layer: Layer, source: Layer) -> bool:
-    """Whether each axis means the same; a source may see a skip beside that is left out."""
-    pairs = zip((layer.out, *layer.inputs), (source.out, *source.inputs), strict=False)
-    norms = {layer.kind, source.kind} <= {"norm", "rms"}
-    if norms or layer.kind == "depthwise":
-        pairs = zip(layer.inputs, source.inputs, strict=False)
-    alike = norms or layer.kind == source.kind
-    enough = alike and layer.kernel == source.kernel and len(layer.inputs) <= len(source.inputs)
-    return enough and all(a.key == b.key for a, b in pairs)
-
-
-def _taken(layer: Layer, source: Layer, weights: Weights, chosen: Selection) -> dict[str, Floats]:
-    columns, shares = columns_of(layer.inputs, source.inputs, chosen)
-    mixing = layer.kind in MIXING
-    rows = chosen(layer.out, source.out).index if mixing else columns
-    found = sliced(layer, source.name, weights, rows, columns)
-    if layer.kind == "norm":
-        found.setdefault(f"{layer.name}.bias", np.zeros(len(columns), np.float32))
-    if layer.kind == "rms":
-        found.pop(f"{layer.name}.bias", None)
-    if layer.kind in ("conv", "linear"):
-        known = sum(space.width for space in source.inputs[: len(layer.inputs)])
-        gain = np.float32(max(1.0, known / len(columns)) ** 0.5)
-        found[f"{layer.name}.weight"] = found[f"{layer.name}.weight"] * (shares * gain)
+def _taken(
+    layer: Layer, source: Layer, weights: dict[str, Floats], chosen: Selection
+) -> dict[str, Floats]:
+    found = {}
+    for name, pick in picks(layer, source, chosen).items():
+        value = weights.get(pick.source)
+        # Only the bias of a norm may have no source: RMS norms have none.
+        nothing = np.zeros(len(pick.first), np.float32)
+        found[name] = nothing if value is None else pick.of(value)
     return found
-
-
-def columns_of(
-    inputs: tuple[Space, ...], sources: tuple[Space, ...], chosen: Selection
-) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Indices into the source's joined inputs, and what each passes on."""
-    indices, shares, offset = [], [], 0
-    for space, source in zip(inputs, sources, strict=False):
-        found = chosen(space, source)
-        indices.append(found.index + offset)
-        shares.append(found.share)
-        offset += source.width
-    return np.concatenate(indices), np.concatenate(shares)
-
-
-def _passing(layer: Layer) -> dict[str, Floats]:
-    """A shortcut that passes the features on and leaves a skip beside them out."""
-    weight = np.zeros((layer.out.width, layer.fan_in), np.float32)
-    kept = min(layer.out.width, layer.inputs[0].width)
-    weight[:kept, :kept] = np.eye(kept, dtype=np.float32)
-    return {
-        f"{layer.name}.weight": weight,
-        f"{layer.name}.bias": np.zeros(layer.out.width, np.float32),
-    }

@@ -70,6 +70,12 @@ def gradients(
     return sum(values[1:], values[0]) / len(values), {n: g / len(parts) for n, g in mean.items()}
 
 
+def shards(rows: int) -> int:
+    """Into how many equal parts a batch is split."""
+    count = len(batch_streams())
+    return 1 if rows % count else count
+
+
 def split(arrays: tuple[mx.array, ...]) -> list[tuple[mx.array, ...]]:
     """A batch cut into equal parts, one for each batch stream.
 
@@ -79,10 +85,8 @@ def split(arrays: tuple[mx.array, ...]) -> list[tuple[mx.array, ...]]:
     Returns:
         One tuple a stream; a single one where B does not divide.
     """
-    count = len(batch_streams())
     rows = arrays[0].shape[0]
-    if rows % count:
-        return [arrays]
+    count = shards(rows)
     size = rows // count
     return [tuple(a[i * size : (i + 1) * size] for a in arrays) for i in range(count)]
 

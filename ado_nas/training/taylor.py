@@ -8,14 +8,13 @@ squares, averaged over training batches, are the scores; the gradients are those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ado_nas.models.channels import MIXING, Selection, read
-from ado_nas.models.plan import Layer, features, layers, side
+from ado_nas.models.channels import MIXING, Selection, norm_groups, read
+from ado_nas.models.plan import Layer, layers, side
 from ado_nas.specs import UNetSpec
 
 F64 = npt.NDArray[np.float64]
@@ -113,21 +112,8 @@ class Taylor:
         return {key: total / max(1, self.batches) for key, total in self._blocks.items()}
 
     def selection(self) -> Selection:
-        """The channels to keep; with group norms the best of each group, so that none changes.
-
-        Levels of equal width add their features up without a layer between them, so they keep the
-        same channels.
-        """
-        scores = self.channels
-        for level, (a, b) in enumerate(pairwise(self.spec.widths)):
-            if a == b:
-                keys = [features(self.spec, i).key for i in (level, level + 1)]
-                scores |= dict.fromkeys(keys, scores[keys[0]] + scores[keys[1]])
-        if self.spec.norm == "group":
-            for level in range(len(self.spec.widths)):
-                key = features(self.spec, level).key
-                scores[key] = _ranked(scores[key], self.spec.groups)
-        return Selection.by(scores)
+        """The channels to keep."""
+        return Selection(self.channels, groups=norm_groups(self.spec))
 
     def kept(self, blocks: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
         """The blocks to keep: the first and the best of the others, in their order.
@@ -144,10 +130,3 @@ class Taylor:
             best = np.argsort(-self.blocks[pixels], kind="stable")[: min(known, wanted) - 1]
             found[pixels] = (0, *(int(i) + 1 for i in sorted(best)))
         return found
-
-
-def _ranked(scores: F64, groups: int) -> F64:
-    """Scores by which each group keeps as many: minus the place within the group."""
-    places = np.argsort(np.argsort(-scores.reshape(groups, -1), axis=1, kind="stable"), axis=1)
-    ranked: F64 = -places.astype(np.float64).reshape(-1)
-    return ranked

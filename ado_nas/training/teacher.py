@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -13,18 +11,15 @@ import numpy as np
 from ado_nas.data import Dataset
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.preconditioning import denoise, edm_weight, forward_noise
-from ado_nas.files import building, replacing
-from ado_nas.measure import lock
+from ado_nas.files import building
 from ado_nas.modelfolder import CARD, save_model
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
-from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import SamplerSpec, TeacherSpec, digest, to_dict
+from ado_nas.training import resumable
 from ado_nas.training.step import Stepper, schedule
 
 SCHEMA = 2  # raise it when training changes, so that old teachers are not taken for new ones
-CHECKPOINT = "checkpoint.safetensors"
-CHECKPOINT_SECONDS = 10.0
 
 
 def edm_loss(
@@ -118,8 +113,11 @@ def train_teacher(
         unet = build_unet(spec.unet, spec.seed)
         rate = schedule(spec.learning_rate, spec.warmup, spec.iterations)
         stepper = Stepper(unet, edm_loss, rate, spec.ema_decay)
-        seconds = _resume(stepper, folder / CHECKPOINT)
-        seconds += _train(stepper, spec, dataset, folder, seconds, progress)
+
+        def stream(start: int) -> Iterator[tuple[mx.array, ...]]:
+            return batches(spec, dataset, start)
+
+        seconds = resumable.train(stepper, stream, spec.iterations, folder, "teacher", progress)
         stepper.load_average()
         mx.eval(unet.parameters())
         levels = karras_levels(reference.nfe, *sigma_range)
@@ -130,46 +128,5 @@ def train_teacher(
             "seconds": round(seconds, 1),
         }
         save_model(folder, unet, reference, levels, card)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        (folder / resumable.CHECKPOINT).unlink(missing_ok=True)
         return folder
-
-
-def _train(
-    stepper: Stepper,
-    spec: TeacherSpec,
-    dataset: Dataset,
-    folder: Path,
-    before: float,
-    progress: Progress,
-) -> float:
-    started = saved = time.monotonic()
-    stream = batches(spec, dataset, stepper.iteration)
-    split = len(batch_streams()) > 1
-    with blas_threads(1 if split else cores()):
-        while stepper.iteration < spec.iterations:
-            with lock.shared():
-                loss = stepper(*next(stream))
-            progress("teacher", stepper.iteration, spec.iterations, f"loss {loss:.3f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                saved = time.monotonic()
-                _checkpoint(stepper, folder / CHECKPOINT, before + saved - started)
-    return time.monotonic() - started
-
-
-def _checkpoint(stepper: Stepper, path: Path, seconds: float) -> None:
-    facts = {"iteration": str(stepper.iteration), "seconds": str(seconds)}
-    with replacing(path) as partial:
-        mx.save_safetensors(str(partial), stepper.state(), facts)
-
-
-def _resume(stepper: Stepper, path: Path) -> float:
-    """Restore a checkpoint; returns the seconds spent until then, 0 where there is none."""
-    if not path.exists():
-        return 0.0
-    try:
-        state, facts = cast(Any, mx.load(str(path), return_metadata=True))
-        stepper.restore(state, int(facts["iteration"]))
-        return float(facts["seconds"])
-    except (RuntimeError, ValueError, KeyError):
-        path.unlink()
-        return 0.0

@@ -16,8 +16,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from ado_nas.models.channels import MIXING, Selection, sliced, written
-from ado_nas.models.inherit import columns_of
+from ado_nas.models.channels import MIXING, Selection, written
+from ado_nas.models.picks import picks
 from ado_nas.models.plan import Layer, layers, side
 from ado_nas.models.unet import UNet
 from ado_nas.specs import UNetSpec
@@ -118,15 +118,12 @@ class _Taken:
 
     def take(self, layer: Layer, source: Layer) -> None:
         """Take a layer's parameters from one of the network before."""
-        columns, shares = columns_of(layer.inputs, source.inputs, self._chosen)
-        mixing = layer.kind in MIXING
-        rows = self._chosen(layer.out, source.out).index if mixing else columns
-        self.index.update(sliced(layer, source.name, self._ids, rows, columns))
-        name = f"{layer.name}.weight"
-        if layer.kind in ("conv", "linear"):
-            self.scale[name] = self.scale[name] * shares
-        elif layer.kind == "rms":
-            self.scale[name] = self.scale[name] * _left(source, self._power, columns)
+        for name, pick in picks(layer, source, self._chosen).items():
+            self.index[name] = pick.found(self._ids[pick.source])
+            if pick.share is not None:
+                self.scale[name] = self.scale[name] * pick.share
+            elif layer.kind == "rms":
+                self.scale[name] = self.scale[name] * _left(source, self._power, pick.first)
 
 
 def _named(flat: FlatParameters, values: npt.NDArray[Any]) -> Arrays:

@@ -14,16 +14,19 @@ import pytest
 from ado_nas.distillation.adaptation import Measure
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ModelError, NegativeVerdict
+from ado_nas.measure import predictor
 from ado_nas.measure.cost import cost
 from ado_nas.measure.latency import Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
+from ado_nas.models.stepped import SteppedUNet
 from ado_nas.specs import (
     Candidate,
     DataSpec,
     DistillationSpec,
     QualitySpec,
     SamplerSpec,
+    SupernetSpec,
     TaskSpec,
     TeacherSpec,
     TrajectorySpec,
@@ -65,9 +68,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def evaluate(
-    workspace: Path, folder: Path, candidate: Candidate = STUDENT, **kwargs: Any
+    workspace: Path,
+    folder: Path,
+    candidate: Candidate = STUDENT,
+    task: TaskSpec = TASK,
+    **kwargs: Any,
 ) -> Outcome:
-    evaluator = evaluation.open_evaluator(TASK, workspace)
+    evaluator = evaluation.open_evaluator(task, workspace)
     given = {"seed": 3, "limits": Limits(min_retention=0.0), "report": lambda *_: False}
     return evaluator(candidate, folder=folder, **{**given, **kwargs})
 
@@ -158,6 +165,34 @@ def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
     assert outcome.constraints["size"] > 0
 
 
+def test_student_of_two_widths_runs_each_step_at_its_own(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    candidate = dataclasses.replace(STUDENT, step_widths=(0.5, 1.0))
+    outcome = evaluate(prepared[0], tmp_path, candidate)
+    assert outcome.state == "complete"
+    narrow = dataclasses.replace(STUDENT.unet, widths=(4, 8))
+    found, whole = outcome.attributes, cost(STUDENT.unet)
+    assert found["size_mb"] == whole.size_mb
+    assert found["macs_per_image"] == cost(narrow).macs + whole.macs
+    model = load_model(tmp_path).unet
+    assert isinstance(model, SteppedUNet) and model.shares == (0.5, 1.0)
+
+
+def test_students_inherit_from_the_supernet_where_the_task_has_one(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    task = dataclasses.replace(TASK, supernet=SupernetSpec(iterations=3, batch=8))
+    assert evaluation.prepare(task, workspace)["reference"] == facts["reference"]
+    outcome = evaluate(workspace, tmp_path / "a", task=task)
+    assert outcome.attributes["inherited_from"] == "supernet"
+    assert outcome.attributes["inherited_fraction"] == 1.0
+    other = evaluate(workspace, tmp_path / "b")
+    assert other.attributes["inherited_from"] == "teacher"
+    assert outcome.values["gap"] != other.values["gap"]
+
+
 @pytest.mark.parametrize("limit", ["max_size_mb", "max_latency_ms", "max_memory_mb"])
 def test_candidate_over_a_limit_is_not_trained(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path, limit: str
@@ -240,14 +275,34 @@ def test_candidate_predicted_over_the_limit_is_not_even_built(
 ) -> None:
     evaluator = evaluation.open_evaluator(TASK, prepared[0])
     assert isinstance(evaluator, evaluation._Evaluation)
+    monkeypatch.setattr(
+        predictor, "measure", lambda wanted, *_: {o: 1e-3 * max(o.work[1], 1) for o in wanted}
+    )
     batch, slow = TASK.latency_batch, 50.0
     for width in range(4, 36, 4):
         unet = dataclasses.replace(STUDENT.unet, widths=(width, width))
-        table = load_table(grid([unet]), batch, evaluator.tables)
-        evaluator.timed.append(Timed(unet, 1, slow * table.predict(unet, 1)))
+        table = load_table(grid([unet]), batch, evaluator.forecast.tables)
+        evaluator.forecast.timed.append(Timed(unet, 1, slow * table.predict(unet, 1)))
     monkeypatch.setattr(evaluation, "_build", lambda *_: pytest.fail("it was built"))
-    limits = Limits(max_latency_ms=evaluator.timed[0].latency_ms / 100)
+    limits = Limits(max_latency_ms=evaluator.forecast.timed[0].latency_ms / 100)
     outcome = evaluator(STUDENT, seed=0, folder=tmp_path, limits=limits, report=lambda *_: False)
     assert outcome.state == "infeasible"
     assert outcome.reason.startswith("predicted: latency over its limit by")
     assert outcome.constraints["latency"] > 0
+
+
+def test_candidate_predicted_to_need_too_much_memory_is_not_even_built(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = evaluation.open_evaluator(TASK, prepared[0])
+    assert isinstance(evaluator, evaluation._Evaluation)
+    needed = evaluator.forecast.memory_mb(STUDENT)
+    assert needed is not None
+    # A quarter over the limit may be the prediction's own error.
+    assert evaluator.forecast.over(STUDENT, Limits(max_memory_mb=needed / 1.25)) == {}
+    monkeypatch.setattr(evaluation, "_build", lambda *_: pytest.fail("it was built"))
+    limits = Limits(max_memory_mb=needed / 2)
+    outcome = evaluator(STUDENT, seed=0, folder=tmp_path, limits=limits, report=lambda *_: False)
+    assert outcome.state == "infeasible"
+    assert outcome.reason == "predicted: memory over its limit by 100%"
+    assert outcome.attributes["predicted_peak_memory_mb"] == needed

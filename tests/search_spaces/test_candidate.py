@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ado_nas.errors import SpecError
-from ado_nas.specs import DistillationSpec, UNetSpec, digest, to_dict
+from ado_nas.specs import Candidate, DistillationSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.widths import settled, shares
 from search_spaces.candidate import build, combinations, count, draw, params_of
 from search_spaces.chooser import RandomChooser
 from search_spaces.space import Space
@@ -33,6 +34,7 @@ EVERYTHING = dataclasses.replace(
     middle=(False, True),
     skip=("concat", "add"),
     time_width=(0, 32),
+    step_widths=("wide-last", "even", "wide-first"),
     adaptation=("none", "prune", "grow"),
 )
 
@@ -65,7 +67,8 @@ def params(**changes: object) -> dict[str, object]:
 
 REST = {
     "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
-    "skip": "concat", "time_width": 0, "adaptation": "none",
+    "skip": "concat", "time_width": 0, "step_widths": "even",
+    "adaptation": "none",
 }  # fmt: skip
 
 
@@ -94,9 +97,44 @@ def test_adaptation_tells_candidates_apart_where_there_is_room_to_change() -> No
     assert hashed("24", "prune") == hashed("24", "none") != hashed("24", "grow")
 
 
-def test_a_choice_that_is_not_made_leaves_hashes_as_they_were() -> None:
-    before = {k: v for k, v in to_dict(LEARN).items() if k != "adaptation"}
-    assert digest(LEARN) == digest(before) != digest(to_dict(LEARN))
+def stepped(pattern: str, **changes: object) -> Candidate:
+    space = dataclasses.replace(WIDE, step_widths=("even", "wide-first", "wide-last"))
+    chosen = params(step_widths=pattern, **changes)
+    return build(space, chosen, BASE, LEARN)  # type: ignore[arg-type]
+
+
+def test_step_widths_say_how_wide_each_step_is() -> None:
+    assert stepped("wide-first", steps=3).step_widths == (1.0, 0.5, 0.5)
+    assert stepped("wide-last", steps=3).step_widths == (0.5, 0.5, 1.0)
+    hashes = {stepped(p, steps=2).hash for p in ("even", "wide-first", "wide-last")}
+    assert len(hashes) == 3
+
+
+def test_step_widths_that_change_nothing_hash_like_even() -> None:
+    for pattern in ("wide-first", "wide-last"):
+        assert stepped(pattern, steps=1) == stepped("even", steps=1)
+        unet = dataclasses.replace(BASE, widths=(4, 4), attention=("none", "none"))
+        assert settled(unet, shares(pattern, 2)) == ()
+    assert stepped("even").hash == hash_of()
+
+
+def test_choices_that_are_not_made_leave_hashes_as_they_were() -> None:
+    candidate = stepped("even")
+    known = {k: v for k, v in to_dict(candidate).items() if k != "step_widths"}
+    del known["distillation"]["adaptation"]
+    assert candidate.hash == digest(known)
+    assert from_dict(Candidate, known) == candidate
+    narrow = stepped("wide-last")
+    assert from_dict(Candidate, to_dict(narrow)) == narrow
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [((1.0,), "one share for each of 2 steps"), ((1.0, 0.0), "above 0"), ((0.5, 0.5), "whole")],
+)
+def test_step_widths_are_refused_when_they_cannot_be(given: tuple[float, ...], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        Candidate(step_widths=given)
 
 
 def test_window_attention_over_a_small_map_is_full_attention() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ado_nas.models.blocks import space_to_depth
-from ado_nas.models.channels import Selection
+from ado_nas.models.channels import Selection, importance
 from ado_nas.models.conversion import converted
 from ado_nas.models.inherit import inherit
 from ado_nas.models.plan import Layer, Space
@@ -169,7 +169,7 @@ def test_narrow_students_take_the_channels_with_the_largest_weights() -> None:
     weight = np.random.default_rng(0).standard_normal((6, 3, 3, 5)).astype(np.float32)
     weight[[1, 4, 5]] *= 10
     plan = [Layer("c", "c", "conv", Space("b", 6), (Space("a", 5),), 3, 8)]
-    chosen = Selection(plan, {"c.weight": weight})
+    chosen = Selection(importance(plan, {"c.weight": weight}))
     found = chosen(Space("b", 3), Space("b", 6))
     assert found.index.tolist() == [1, 4, 5]
     assert found.share.tolist() == [1, 1, 1]
@@ -179,7 +179,9 @@ def test_whole_heads_are_taken() -> None:
     weight = np.ones((12, 5), np.float32)
     weight[4:8] = 3
     plan = [Layer("q", "q", "linear", Space("heads8x4", 12), (Space("a", 5),), 1, 8)]
-    found = Selection(plan, {"q.weight": weight})(Space("heads8x4", 4), Space("heads8x4", 12))
+    found = Selection(importance(plan, {"q.weight": weight}))(
+        Space("heads8x4", 4), Space("heads8x4", 12)
+    )
     assert found.index.tolist() == [4, 5, 6, 7]
 
 

@@ -14,8 +14,10 @@ from ado_nas.data import Dataset, load
 from ado_nas.modelfolder import load_model
 from ado_nas.models.unet import named_parameters
 from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, UNetSpec
+from ado_nas.training import resumable
 from ado_nas.training import teacher as module
-from ado_nas.training.teacher import CHECKPOINT, teacher_key, train_teacher
+from ado_nas.training.resumable import CHECKPOINT
+from ado_nas.training.teacher import teacher_key, train_teacher
 
 UNET = UNetSpec(
     resolution=8,
@@ -46,7 +48,7 @@ def weights(folder: Path) -> np.ndarray:
 def test_interrupted_teacher_ends_as_the_uninterrupted_one(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 0.0)
     straight = train(digits, tmp_path / "a")
 
     def interrupt(stage: str, done: int, total: int, note: str = "") -> None:

@@ -92,10 +92,10 @@ def test_cutting_channels_that_are_zero_changes_nothing(changes: dict[str, Any])
     spec = dataclasses.replace(NARROW, **changes)
     scores = ranking(model.spec)
     silenced(model, scores, spec)
-    found, wanted = outputs(changed(model, spec, Selection.by(scores))), outputs(model)
+    found, wanted = outputs(changed(model, spec, Selection(scores))), outputs(model)
     # The norms add a small constant to a mean over fewer channels.
     np.testing.assert_allclose(found, wanted, atol=2e-3 * wanted.std())
-    other = outputs(changed(model, spec, Selection.by(ranking(model.spec, 1))))
+    other = outputs(changed(model, spec, Selection(ranking(model.spec, 1))))
     assert np.abs(other - wanted).max() > 0.1 * wanted.std()  # unlike other channels
 
 
@@ -105,7 +105,7 @@ def test_equal_widths_are_cut_alike_where_a_shortcut_is_missing() -> None:
     scores["features4"] = scores["features8"]
     spec = dataclasses.replace(even, widths=(8, 8))
     silenced(model, scores, spec)
-    found, wanted = outputs(changed(model, spec, Selection.by(scores))), outputs(model)
+    found, wanted = outputs(changed(model, spec, Selection(scores))), outputs(model)
     np.testing.assert_allclose(found, wanted, atol=2e-3 * wanted.std())
 
 
@@ -114,14 +114,14 @@ def test_twice_the_width_and_another_block_change_nothing(norm: str) -> None:
     small = dataclasses.replace(NARROW, norm=norm)
     model = randomized(small)
     spec = dataclasses.replace(small, widths=(16, 32), blocks=(3, 2))
-    found = outputs(changed(model, spec, Selection.by({})))
+    found = outputs(changed(model, spec, Selection({})))
     np.testing.assert_allclose(found, outputs(model), rtol=1e-3, atol=1e-4)
 
 
 def test_levels_that_part_get_a_shortcut_that_passes_features_on() -> None:
     even = dataclasses.replace(NARROW, widths=(8, 8))
     model = randomized(even)
-    found = changed(model, dataclasses.replace(even, widths=(8, 16)), Selection.by({}))
+    found = changed(model, dataclasses.replace(even, widths=(8, 16)), Selection({}))
     x = mx.random.normal((1, 4, 4, 8), key=mx.random.key(0))
     passed = found.down_blocks[1].resnets[0].conv_shortcut(x)
     np.testing.assert_array_equal(passed, np.repeat(np.array(x), 2, axis=-1))
@@ -129,15 +129,15 @@ def test_levels_that_part_get_a_shortcut_that_passes_features_on() -> None:
 
 def test_a_block_added_and_dropped_again_leaves_the_network_as_it_was() -> None:
     model = randomized(NARROW)
-    deep = changed(model, dataclasses.replace(NARROW, blocks=(3, 1)), Selection.by({}))
-    again = changed(deep, NARROW, Selection.by({}), {8: (0, 1)})
+    deep = changed(model, dataclasses.replace(NARROW, blocks=(3, 1)), Selection({}))
+    again = changed(deep, NARROW, Selection({}), {8: (0, 1)})
     for (_, a), (_, b) in zip(named_parameters(model), named_parameters(again), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_dropping_a_block_keeps_the_weights_of_the_others() -> None:
     model = randomized(dataclasses.replace(WIDE, blocks=(3, 1)))
-    left = changed(model, WIDE, Selection.by({}), {8: (0, 2)})
+    left = changed(model, WIDE, Selection({}), {8: (0, 2)})
     for old, new in ((2, 1), (0, 0)):
         wanted = model.down_blocks[0].resnets[old].conv1.weight
         np.testing.assert_array_equal(left.down_blocks[0].resnets[new].conv1.weight, wanted)
@@ -150,10 +150,10 @@ def test_dropping_a_block_keeps_the_weights_of_the_others() -> None:
 def test_channels_that_were_doubled_and_cut_again_are_there_as_they_were() -> None:
     model = randomized(NARROW)
     wide = build_unet(dataclasses.replace(NARROW, widths=(16, 32)), 5)
-    there = transfer(model, wide, Selection.by({}))
+    there = transfer(model, wide, Selection({}))
     # What is cut is every other copy, head by head.
     scores = {key: _copies(key, len(row)) for key, row in ranking(wide.spec).items()}
-    back = transfer(wide, build_unet(NARROW, 6), Selection.by(scores))
+    back = transfer(wide, build_unet(NARROW, 6), Selection(scores))
     assert (there.index >= 0).all() and (back.index >= 0).all()
     np.testing.assert_array_equal(there.index[back.index], np.arange(back.index.size))
 
@@ -169,7 +169,7 @@ def test_moments_and_average_move_with_their_weights() -> None:
     for i in range(3):
         stepper(mx.random.normal((2, 8, 8, 1), key=mx.random.key(i)))
     after = build_unet(NARROW, 1)
-    found = transfer(model, after, Selection.by(ranking(WIDE)))
+    found = transfer(model, after, Selection(ranking(WIDE)))
     state, moved = stepper.state(), found.state(stepper.state())
     fresh = stepping(after)
     fresh.restore(moved, stepper.iteration)
