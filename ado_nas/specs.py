@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from ado_nas.errors import SpecError, nearest
+from ado_nas.mending import mended, told
 
 T = TypeVar("T")
 
@@ -32,6 +33,16 @@ SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
 SOLVERS = ("ddim", "dpmpp_2m")
 SCHEDULES = ("karras", "logsnr", "dp")
+_WORDS = {
+    "activation": ACTIVATIONS,
+    "attention": ATTENTION,
+    "conv": CONVOLUTIONS,
+    "norm": NORMS,
+    "downsample": DOWNSAMPLES,
+    "upsample": UPSAMPLES,
+    "skip": SKIPS,
+    "prediction": PREDICTIONS,
+}
 ADAPTATIONS = ("none", "prune", "grow")
 LATER = {"later": True}
 """Marks a field that came after its class: at its default it does not count in a hash."""
@@ -68,45 +79,43 @@ class UNetSpec:
     sigma_data: float = 0.5
 
     def __post_init__(self) -> None:
+        for name, known in _WORDS.items():
+            value = getattr(self, name)
+            for word in (value,) if isinstance(value, str) else value:
+                _one_of(name, word, known)
+        if rule := self._broken():
+            fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+            raise SpecError(f"{rule}; nearest valid: {told(mended(fields))}")
+
+    def _broken(self) -> str:
+        """The first rule that the fields break together; empty where they go together."""
         levels = len(self.widths)
         if levels == 0 or min(self.widths) < 4 or any(w % 4 for w in self.widths):
-            raise SpecError(f"widths {self.widths}: give at least one, each a multiple of 4")
-        if any(w % self.groups for w in self.widths):
-            raise SpecError(f"groups {self.groups} does not divide every width of {self.widths}")
+            return f"widths {self.widths}: give at least one, each a multiple of 4"
+        if self.groups < 1 or any(w % self.groups for w in self.widths):
+            return f"groups {self.groups} does not divide every width of {self.widths}"
         for name in ("blocks", "attention"):
             if len(getattr(self, name)) != levels:
-                raise SpecError(
-                    f"{name} {getattr(self, name)}: give one entry for each of {levels} levels"
-                )
+                return f"{name} {getattr(self, name)}: give one entry for each of {levels} levels"
         if min(self.blocks) < 1:
-            raise SpecError(f"blocks {self.blocks}: at least one per level")
-        _one_of("activation", self.activation, ACTIVATIONS)
-        _one_of("conv", self.conv, CONVOLUTIONS)
-        _one_of("norm", self.norm, NORMS)
-        _one_of("downsample", self.downsample, DOWNSAMPLES)
-        _one_of("upsample", self.upsample, UPSAMPLES)
-        _one_of("skip", self.skip, SKIPS)
+            return f"blocks {self.blocks}: at least one per level"
         if self.window < 2:
-            raise SpecError(f"window {self.window}: at least 2 pixels a side")
-        _one_of("prediction", self.prediction, PREDICTIONS)
-        for level, kind in enumerate(self.attention):
-            _one_of("attention", kind, ATTENTION)
-            if kind != "none" and self.widths[level] % self.head_dim:
-                raise SpecError(
-                    f"attention at width {self.widths[level]} needs a head_dim that divides it, "
+            return f"window {self.window}: at least 2 pixels a side"
+        for width, kind in zip(self.widths, self.attention, strict=True):
+            if kind != "none" and (self.head_dim < 1 or width % self.head_dim):
+                return (
+                    f"attention at width {width} needs a head_dim that divides it, "
                     f"not {self.head_dim}"
                 )
         stride = self.patch * 2 ** (levels - 1)
-        if self.patch < 1 or self.resolution % stride:
-            raise SpecError(
+        if self.patch < 1 or self.resolution < stride or self.resolution % stride:
+            return (
                 f"resolution {self.resolution} does not divide by {stride} "
-                f"(patch {self.patch}, {levels} levels); "
-                f"use {max(stride, round(self.resolution / stride) * stride)}"
+                f"(patch {self.patch}, {levels} levels)"
             )
         if self.cross_attention_width:
-            raise SpecError(
-                "cross_attention_width is reserved: there is no text conditioning yet; use 0"
-            )
+            return "cross_attention_width is reserved: there is no text conditioning yet"
+        return ""
 
     @property
     def hash(self) -> str:
