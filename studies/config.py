@@ -80,13 +80,20 @@ def resolve(
     name = preset or given.get("preset") or _preset_for(given, flags or {})
     if name not in presets():
         raise ConfigError(f"no preset {name!r}; {nearest(str(name), presets())}")
-    config = from_dict(SearchConfig, _read(PRESETS / f"{name}.toml"), SearchConfig())
+    config = _preset(name)
     try:
         config = from_dict(SearchConfig, given, config)
     except AdoNasError as error:
         raise ConfigError(f"{file}: {error}") from error
     config = from_dict(SearchConfig, _nested(flags or {}), config)
     return check(dataclasses.replace(config, preset=name, study=config.study or name))
+
+
+def _preset(name: str) -> SearchConfig:
+    """A preset; its file may name another one that it changes."""
+    values = _read(PRESETS / f"{name}.toml")
+    base = values.pop("preset", "")
+    return from_dict(SearchConfig, values, _preset(base) if base else SearchConfig())
 
 
 def _preset_for(given: Mapping[str, Any], flags: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ado_nas.errors import AdoNasError
+from search_spaces.space import DIMENSIONS
 from studies.config import SearchConfig, presets, resolve
 
 
@@ -21,7 +22,14 @@ def test_presets_all_resolve(pictures: str) -> None:
     for name in presets():
         config = resolve(name, flags={"data": pictures} if name == "folder" else {})
         assert (config.preset, config.study) == (name, name)
-        assert len(config.space.dimensions) <= 12
+        assert len(config.space.dimensions) <= 12 or name.endswith("-wide")
+
+
+def test_wide_preset_has_every_dimension_on_the_task_of_its_base() -> None:
+    wide = resolve("digits-wide")
+    assert {d.name for d in wide.space.dimensions} == set(DIMENSIONS)
+    assert wide.task == resolve("digits").task
+    assert wide.trials >= 10 * len(DIMENSIONS)
 
 
 def test_preset_is_the_one_for_the_data_when_none_is_named(pictures: str) -> None:
