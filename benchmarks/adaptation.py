@@ -21,8 +21,8 @@ from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, SamplerSpec, TaskSpec
 
 if TYPE_CHECKING:
+    from ado_nas.bench import Bench
     from ado_nas.distillation.adaptation import Adapted
-    from objectives.bench import Bench
 
 METHODS = {"pruned": "prune", "grown": "grow", "small": "none"}
 SEEDS = 3
@@ -58,7 +58,7 @@ def run(
     Raises:
         ConfigError: no such row.
     """
-    from objectives.bench import open_bench
+    from ado_nas.bench import open_bench
     from studies.config import resolve
 
     every = [(seed + i, method) for i in range(SEEDS) for method in METHODS]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ado_nas.bench import Bench, open_bench
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.student import Lessons, distill
 from ado_nas.errors import ConfigError, Diverged
@@ -21,7 +22,6 @@ from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress
 from ado_nas.specs import DistillationSpec, SupernetSpec, TaskSpec
 from ado_nas.widths import narrowed
-from objectives.bench import Bench, open_bench
 
 WIDTHS = (0.25, 0.5, 0.75)  # of the teacher's, each rounded to a multiple of 4
 ITERATIONS = (50, 150, 400, 800)

@@ -20,13 +20,13 @@ from ado_nas.errors import ConfigError, Untraceable
 from ado_nas.measure.cost import cost
 from ado_nas.measure.footprint import sampling_bytes, training_bytes
 from ado_nas.measure.memory import peak
+from ado_nas.measure.speed import peak_memory
 from ado_nas.modelfolder import Model
 from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress
 from ado_nas.specs import SamplerSpec, UNetSpec
 from ado_nas.training.step import Stepper, schedule
 from benchmarks.networks import drawn
-from objectives.speed import peak_memory
 
 JUDGED = 30
 PIXELS = 32 * 32 * 32  # of a batch, at most

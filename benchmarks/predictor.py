@@ -17,12 +17,12 @@ from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import ConfigError
 from ado_nas.measure.cost import cost
 from ado_nas.measure.predictor import Predictor, Timed, grid, load_table
+from ado_nas.measure.speed import latency
 from ado_nas.modelfolder import Model
 from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress
 from ado_nas.specs import SamplerSpec, UNetSpec
 from benchmarks.networks import drawn
-from objectives.speed import latency
 
 JUDGED = 40
 FITTED = 16

@@ -72,8 +72,8 @@ def climb(preset: str, seed: int, workspace: Path, progress: Progress) -> Ladder
     Returns:
         Every metric at every severity of every damage.
     """
-    from objectives.bench import open_bench
-    from objectives.reference import sampler_levels
+    from ado_nas.bench import open_bench
+    from ado_nas.reference import sampler_levels
     from studies.config import resolve
 
     task = resolve(preset).task

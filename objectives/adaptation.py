@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ado_nas.bench import Bench
 from ado_nas.distillation.adaptation import Adapted, Gate, adapting, landing
 from ado_nas.distillation.student import Lessons, distill
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import Candidate
 from ado_nas.stature import start
-from objectives.bench import Bench
 
 HELD_BACK = 64  # trajectories that the gate judges on, a tenth of them at most
 

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ado_nas.bench import Bench, open_bench
 from ado_nas.device import real
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.adaptation import Adapted
@@ -22,26 +23,25 @@ from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
+from ado_nas.measure.speed import latency, peak_memory
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.stepped import build_network
 from ado_nas.progress import Progress, silent
+from ado_nas.quality.figures import compared
+from ado_nas.quality.figures import figures as quality_figures
 from ado_nas.quality.judge import Quality
-from ado_nas.specs import Candidate, TaskSpec, to_dict
-from objectives.adaptation import beginning, course, decisions
-from objectives.bench import Bench, open_bench
-from objectives.constraints import reason, violations
-from objectives.forecast import Forecast, networks
-from objectives.quality import compared
-from objectives.quality import figures as quality_figures
-from objectives.reference import (
+from ado_nas.reference import (
     check_teacher,
     fastest_free,
     measure_reference,
     sampler_levels,
 )
+from ado_nas.specs import Candidate, TaskSpec, to_dict
+from objectives.adaptation import beginning, course, decisions
+from objectives.constraints import reason, violations
+from objectives.forecast import Forecast, networks
 from objectives.scores import Evaluator, Limits, Outcome, Report
-from objectives.speed import latency, peak_memory
 
 RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
 

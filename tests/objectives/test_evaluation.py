@@ -14,7 +14,7 @@ import pytest
 from ado_nas.distillation.adaptation import Measure
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ModelError, NegativeVerdict
-from ado_nas.measure import predictor
+from ado_nas.measure import predictor, speed
 from ado_nas.measure.cost import cost
 from ado_nas.measure.latency import Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
@@ -33,7 +33,7 @@ from ado_nas.specs import (
     UNetSpec,
 )
 from objectives import adaptation as adaptation_of_trials
-from objectives import evaluation, speed
+from objectives import evaluation
 from objectives.scores import Limits, Outcome
 
 UNET = UNetSpec(
@@ -260,8 +260,8 @@ def test_teacher_of_other_images_is_refused(
 
 
 def test_generated_images_are_finite(prepared: tuple[Path, dict[str, Any]]) -> None:
+    from ado_nas.bench import open_bench
     from ado_nas.diffusion.sampling import generate
-    from objectives.bench import open_bench
 
     bench = open_bench(TASK, prepared[0])
     images = generate(

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ado_nas.bench import Bench
 from ado_nas.device import environment
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate, sample_batch
@@ -20,13 +21,12 @@ from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
 from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
+from ado_nas.measure.speed import Latency, latency, peak_memory
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress
+from ado_nas.quality.figures import compared, figures, gaussian
 from ado_nas.runtime import all_cores
 from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
-from objectives.bench import Bench
-from objectives.quality import compared, figures, gaussian
-from objectives.speed import Latency, latency, peak_memory
 
 SCHEMA = 2  # raise it when these figures change
 TIMED = 20  # batches

@@ -18,10 +18,10 @@ from ado_nas.modelfolder import CARD, Model, load_model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.features import FeatureNet
+from ado_nas.quality.figures import cached_features
 from ado_nas.quality.judge import Judge
 from ado_nas.specs import TaskSpec
 from ado_nas.training.teacher import train_teacher
-from objectives.quality import cached_features
 
 
 @dataclass(eq=False)
