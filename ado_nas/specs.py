@@ -31,7 +31,8 @@ DOWNSAMPLES = ("conv", "pool", "fold")
 UPSAMPLES = ("conv", "nearest", "fold")
 SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
-SOLVERS = ("ddim", "dpmpp_2m")
+FLOW_SOLVERS = ("ddim", "dpmpp_2m")  # of the probability-flow equation: no fresh noise
+SOLVERS = (*FLOW_SOLVERS, "consistency")
 SCHEDULES = ("karras", "logsnr", "dp")
 _WORDS = {
     "activation": ACTIVATIONS,
@@ -275,6 +276,9 @@ class TrajectorySpec:
     sigma_min: float = 0.02
     sigma_max: float = 40.0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("solver of the trajectories", self.solver, FLOW_SOLVERS)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SOLVERS = {"ddim": "DDIM", "dpmpp_2m": "DPM++(2M)"}
+SOLVERS = {
+    "ddim": "DDIM",
+    "dpmpp_2m": "DPM++(2M)",
+    "consistency": "consistency sampling",
+}
 SCHEDULES = {"karras": "Karras levels", "logsnr": "logSNR levels", "dp": "learned (DP) levels"}
 DEVICE_KEYS = ("device_name", "chip", "device", "cpu", "machine")
 ABSENT = "\u2013"  # an en dash, as tables print a missing value

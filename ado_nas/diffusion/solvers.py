@@ -1,7 +1,7 @@
-"""Solvers of the probability-flow equation in sigma space, as generators.
+"""Solvers of the probability-flow equation in sigma space, and the sampler of consistency models.
 
-Each yields the state after every step, so that a caller can record trajectories, show progress or
-stop. One network evaluation a step.
+All are generators: each yields the state after every step, so that a caller can record
+trajectories, show progress or stop. One network evaluation a step.
 """
 
 from __future__ import annotations
@@ -69,4 +69,40 @@ def dpmpp_2m(denoise: Denoise, x: mx.array, levels: Levels) -> Iterator[tuple[mx
         yield x, d
 
 
-SOLVER: dict[str, Solver] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m}
+def consistency(
+    denoise: Denoise, x: mx.array, levels: Levels
+) -> Iterator[tuple[mx.array, mx.array]]:
+    """Multistep consistency sampling: to the clean image, then on with fresh noise on it.
+
+    The noise of an image follows from its own start noise, so that it is the same in any batch.
+
+    Args:
+        denoise: a consistency function, which gives the end of the trajectory through x.
+        x: (B, H, W, C), noise at standard deviation levels[0]; two values or more an image.
+        levels: (T + 1,), falling, the last 0.
+
+    Yields:
+        (state at the next level, denoised images), each (B, H, W, C).
+
+    Source: Song et al. 2023 (consistency models), algorithm 1.
+    """
+    keys = _row_keys(x, len(levels) - 1)
+    for step, (now, then) in enumerate(pairwise(levels)):
+        d = denoise(x, mx.array([now], dtype=mx.float32))
+        x = d if then == 0 else d + float(then) * _normal(keys[:, step], d)
+        yield x, d
+
+
+def _row_keys(x: mx.array, steps: int) -> mx.array:
+    """(B, steps, 2) keys of the random generator, from the bits of each row's first two values."""
+    bits = mx.view(x.astype(mx.float32).reshape(x.shape[0], -1)[:, :2], mx.uint32)
+    return mx.vmap(lambda key: mx.random.split(key, steps))(bits)
+
+
+def _normal(keys: mx.array, like: mx.array) -> mx.array:
+    """Standard normal noise, each row from its own key (B, 2)."""
+    draw = mx.vmap(lambda key: mx.random.normal(like.shape[1:], like.dtype, key=key))
+    return draw(keys)
+
+
+SOLVER: dict[str, Solver] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "consistency": consistency}
