@@ -121,6 +121,74 @@ def search(
 
 
 @app.command()
+def optimize(
+    preset: Annotated[
+        str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, shapes, or a folder.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="The model to optimize.")] = None,
+    target_steps: Annotated[int | None, typer.Option(help="Network evaluations wanted.")] = None,
+    quality_threshold: Annotated[
+        float | None, typer.Option(help="Least retention that passes, above 0, at most 1.")
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Steps after each stage, as 12,6,4; planned if left out.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, anchored, chained or consistency.")
+    ] = None,
+    compress: Annotated[
+        str | None, typer.Option(help="none, auto for the smallest that passes, or a size in MB.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Of one stage.")] = None,
+    seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A copy of the model folder goes here.")] = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Distill one model to few steps, through quality gates; again to resume.
+
+    Example: python cli.py optimize --preset digits --target-steps 2 --compress auto
+    """
+    from ado_nas.data import check
+    from reports import terminal
+    from studies.config import resolve
+
+    names = {
+        "target_steps": target_steps,
+        "quality_threshold": quality_threshold,
+        "stages": _numbers("--stages", stages),
+        "method": method,
+        "compress": compress,
+        "training.iterations": iterations,
+        "seed": seed,
+    }
+    flags = {
+        "data": _data_name(data),
+        "resolution": resolution,
+        "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
+        **{f"optimization.{name}": value for name, value in names.items()},
+    }
+    settings = resolve(preset, config, flags)
+    check(settings.task.data)
+    place = _workspace(workspace)
+    from ado_nas.distillation.optimize import check as check_goal
+    from ado_nas.distillation.optimize import optimize as run
+
+    check_goal(settings.task, settings.optimization)
+    with terminal.progress() as progress:
+        found = run(settings.task, settings.optimization, place, progress)
+    told = dataclasses.asdict(found)
+    if as_json:
+        _json(told)
+    else:
+        terminal.sections({k: v for k, v in told.items() if k not in ("stages", "plan")})
+    raise typer.Exit(0 if found.reached else 1)
+
+
+@app.command()
 def show(
     study: Annotated[str | None, typer.Argument(help="All studies if left out.")] = None,
     trial: Annotated[int | None, typer.Option(min=0, help="One trial, whole.")] = None,
@@ -390,6 +458,17 @@ def _print_dataset(manifest: dict[str, Any], path: Path, as_json: bool) -> None:
     from reports import terminal
 
     terminal.sections(found)
+
+
+def _numbers(option: str, given: str | None) -> list[int] | None:
+    from ado_nas.errors import ConfigError
+
+    if given is None:
+        return None
+    words = [word.strip() for word in given.split(",")]
+    if not all(word.isdigit() for word in words):
+        raise ConfigError(f"{option} {given!r}: give numbers with commas between, as 12,6,4")
+    return [int(word) for word in words]
 
 
 def _data_name(given: str | None) -> str | None:

@@ -1,10 +1,40 @@
 """The engine of ADO-NAS: diffusion models in MLX, how they are trained, distilled and judged.
 
-Importing it, or any module of it, first makes MLX fast on this machine (`runtime.start`).
+Importing it, or any module of it, first makes MLX fast on this machine (`runtime.start`). The
+names in `__all__` load MLX when they are first asked for.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ado_nas import runtime
 
+if TYPE_CHECKING:
+    from ado_nas.engine import MLXDiffusionEngine
+    from ado_nas.optimizer import (
+        AdaptiveDiffusionOptimizer,
+        DiffusionOptimizationConfig,
+        DistillationStage,
+        OptimizationMetrics,
+        ProgressiveDistillation,
+    )
+
+__all__ = [
+    "AdaptiveDiffusionOptimizer",
+    "DiffusionOptimizationConfig",
+    "DistillationStage",
+    "MLXDiffusionEngine",
+    "OptimizationMetrics",
+    "ProgressiveDistillation",
+]
+
 runtime.start()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "engine" if name == "MLXDiffusionEngine" else "optimizer"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -20,7 +20,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.quality.features import FeatureNet
 from ado_nas.quality.figures import cached_features
 from ado_nas.quality.judge import Judge
-from ado_nas.specs import TaskSpec
+from ado_nas.specs import DataSpec, TaskSpec, TrajectorySpec, from_dict
 from ado_nas.training.teacher import train_teacher
 
 
@@ -98,13 +98,15 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
         seconds[name], clock = round(time.monotonic() - clock, 2), time.monotonic()
 
     dataset = load(task.data, cache)
+    given = load_model(Path(task.teacher_folder)) if task.teacher_folder else None
+    if given:
+        _check(given, dataset)
     lap("data")
     features = cached_features(dataset, task.quality, cache / "features", progress)
     judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
     lap("features")
     task = fitted(task, dataset)
-    teacher = load_model(_teacher_folder(task, dataset, cache / "teachers", progress))
-    _check(teacher, dataset)
+    teacher = given or _trained(task, dataset, cache / "teachers", progress)
     unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
     task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
@@ -116,6 +118,35 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
         supernet = load_model(folder)
         lap("supernet")
     return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet)
+
+
+def task_of(teacher: Model) -> TaskSpec:
+    """The task that a teacher's folder tells: its data, its sampler as reference, its levels.
+
+    Args:
+        teacher: as loaded from its folder.
+
+    Returns:
+        The task, with everything else at its default.
+
+    Raises:
+        ModelError: the model was not loaded from a folder, or its card does not say the data.
+    """
+    told = teacher.card.get("data", {})
+    if not teacher.folder:
+        raise ModelError("the teacher has no folder; save it with modelfolder.save_model")
+    if not isinstance(told, dict) or "spec" not in told:
+        raise ModelError(
+            f"{teacher.folder}: its card does not say what data it was trained on; give a task "
+            "that names the data"
+        )
+    high, low = float(teacher.levels[0]), float(teacher.levels[-2])
+    return TaskSpec(
+        data=from_dict(DataSpec, told["spec"]),
+        trajectories=TrajectorySpec(sigma_min=low, sigma_max=high),
+        reference=teacher.sampler,
+        teacher_folder=str(teacher.folder),
+    )
 
 
 def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:
@@ -139,11 +170,10 @@ def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:
     return dataclasses.replace(task, teacher=dataclasses.replace(task.teacher, unet=unet))
 
 
-def _teacher_folder(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) -> Path:
-    if task.teacher_folder:
-        return Path(task.teacher_folder)
+def _trained(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) -> Model:
     limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
-    return train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
+    folder = train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
+    return load_model(folder)
 
 
 def _check(teacher: Model, dataset: Dataset) -> None:

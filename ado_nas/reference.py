@@ -23,6 +23,7 @@ from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
 from ado_nas.measure.speed import Latency, latency, peak_memory
 from ado_nas.modelfolder import Model
+from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import compared, figures, gaussian
 from ado_nas.runtime import all_cores
@@ -121,6 +122,76 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
             write_json(folder / "facts.json", facts)
     assert isinstance(facts, dict)
     return facts
+
+
+def reference_qualities(
+    bench: Bench, workspace: Path, facts: dict[str, Any], count: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """The reference judged on several noise sets, each once per cache key.
+
+    Args:
+        bench: what to judge with.
+        workspace: the figures are kept in its cache.
+        facts: from `measure_reference`; the first noise set is theirs.
+        count: of noise sets, K; set k has the seed `noise_seed` + k.
+        progress: told after each batch.
+
+    Returns:
+        K entries with gap, sliced and replicates.
+    """
+    task, found = bench.task, [facts["reference"]]
+    levels = sampler_levels(bench, task.reference)
+    about = bench.digests, task.quality, task.reference, task.trajectories
+    for k in range(1, count):
+        key = digest("reference noise", SCHEMA, *about, k)
+        with building(workspace / "cache" / "references" / key) as folder:
+            known = read_json(folder / "quality.json")
+            if known is None:
+                name = f"reference, noise {k + 1} of {count}"
+                images = drawn(
+                    bench, bench.teacher.unet, task.reference, levels, k, progress, name
+                )
+                known = dataclasses.asdict(bench.judge.score(images))
+                write_json(folder / "quality.json", known)
+        found.append(known)
+    return found
+
+
+def drawn(
+    bench: Bench,
+    unet: UNet,
+    sampler: SamplerSpec,
+    levels: Levels,
+    noise_set: int,
+    progress: Progress,
+    name: str,
+) -> np.ndarray:
+    """Images of a network on one of the bench's noise sets.
+
+    Args:
+        bench: noise, labels and batches.
+        unet: the network.
+        sampler: solver and guidance.
+        levels: (T + 1,), falling, the last 0.
+        noise_set: k, of the seed `noise_seed` + k.
+        progress: told after each batch.
+        name: what it is told.
+
+    Returns:
+        (N, H, W, C).
+    """
+    quality = bench.task.quality
+    return generate(
+        unet,
+        sampler.solver,
+        levels,
+        bench.start(quality.noise_seed + noise_set),
+        bench.labels(),
+        sampler.guidance,
+        quality.batch,
+        progress,
+        name,
+    )
 
 
 def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ado_nas import data
 from ado_nas.errors import AdoNasError, ConfigError, nearest
+from ado_nas.optimization import OptimizationSpec
 from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
 from objectives.scores import Limits
 from search_spaces.candidate import build
@@ -43,6 +44,7 @@ class SearchConfig:
     space: Space = field(default_factory=Space)
     distillation: DistillationSpec = field(default_factory=DistillationSpec)
     limits: Limits = field(default_factory=Limits)
+    optimization: OptimizationSpec = field(default_factory=OptimizationSpec)  # of `optimize`
     trials: int = 24  # candidates that train, in total, also over several runs
     timeout_s: float = 0.0  # no new trial after so many seconds of one run; 0: no limit
     workers: int = 0  # 0: what trains best on this machine

@@ -9,7 +9,10 @@ from ado_nas.errors import StudyError
 from ado_nas.specs import digest, to_dict
 from studies.config import SearchConfig
 
-FREE = ("preset", "study", "trials", "timeout_s", "workers", "sampler", "startup", "patience")
+FREE = (
+    *("preset", "study", "trials", "timeout_s", "workers", "sampler", "startup", "patience"),
+    "optimization",  # of no matter to a search
+)
 PLACES = ("storage", "track")
 DEVICE = ("device", "kind", "architecture", "cores", "dtype", "runtime", "blas")
 """What of the recorded environment latencies depend on: they are never put on one front."""

@@ -16,6 +16,7 @@ Distance = Callable[[F64, F64], float]
 
 GROUPS = 20
 _STUDENT_T = 2.093  # 97.5% quantile at 19 degrees of freedom
+T_90 = 1.729  # 95%: both ends of a 90% interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,30 +94,49 @@ def interval(gap: float, parts: Replicates) -> tuple[float, float]:
 def ratio_interval(
     above: tuple[float, Replicates], below: tuple[float, Replicates], floor: float
 ) -> tuple[float, float]:
-    """95% interval of ``(gap_a + floor) / (gap_b + floor)``, both judged by the same real images.
+    """`pooled_interval` of one noise set, with 95% confidence."""
+    return pooled_interval([above], [below], floor)
+
+
+def pooled_interval(
+    above: Sequence[tuple[float, Replicates]],
+    below: Sequence[tuple[float, Replicates]],
+    floor: float,
+    quantile: float = _STUDENT_T,
+) -> tuple[float, float]:
+    """Interval of ``(gap_a + floor) / (gap_b + floor)`` with gaps averaged over K noise sets.
 
     The same images are left out of both, so that what common noise and common real images do to
-    both alike cancels. The floor counts as exact.
+    both alike cancels; real images are left out of all noise sets at once. The floor counts as
+    exact.
 
     Args:
-        above: gap and replicates of the reference.
-        below: of the student.
+        above: gap and replicates of the reference, K times, judged by the same real images.
+        below: of the student, on the same noise sets.
         floor: of the judge, positive.
+        quantile: of Student's t at 19 degrees of freedom; `T_90` for a 90% interval.
 
     Returns:
         (low, high); (0, inf) without replicates.
     """
-    if not (above[1].generated and below[1].generated):
+    if not all(part.generated for _, part in (*above, *below)):
         return 0.0, float("inf")
 
-    def log_ratio(a: npt.ArrayLike, b: npt.ArrayLike) -> F64:
-        found: F64 = np.log(np.maximum(a, 0.0) + floor) - np.log(np.maximum(b, 0.0) + floor)
+    def log_mean(gaps: npt.ArrayLike) -> F64:
+        found: F64 = np.log(np.maximum(gaps, 0.0).mean(axis=0) + floor)
         return found
 
-    center = float(log_ratio(above[0], below[0]))
-    variance = _jackknife(log_ratio(above[1].generated, below[1].generated))
-    variance += _jackknife(log_ratio(above[1].real, below[1].real))
-    half = _STUDENT_T * float(np.sqrt(variance))
+    def without(sets: Sequence[tuple[float, Replicates]], left_out: int) -> F64:
+        """Generated images are left out of one noise set, the others stay whole."""
+        rows = [p.generated if k == left_out else [g] * GROUPS for k, (g, p) in enumerate(sets)]
+        return log_mean(rows)
+
+    center = float(log_mean([g for g, _ in above]) - log_mean([g for g, _ in below]))
+    real = log_mean([p.real for _, p in above]) - log_mean([p.real for _, p in below])
+    variance = _jackknife(real)
+    for k in range(len(above)):
+        variance += _jackknife(without(above, k) - without(below, k))
+    half = quantile * float(np.sqrt(variance))
     return float(np.exp(center - half)), float(np.exp(center + half))
 
 

@@ -124,7 +124,11 @@ def train_teacher(
         card = {
             "kind": "teacher",
             "training": to_dict(spec),
-            "data": {"name": dataset.spec.name, "digest": dataset.digest},
+            "data": {
+                "name": dataset.spec.name,
+                "digest": dataset.digest,
+                "spec": to_dict(dataset.spec),
+            },
             "seconds": round(seconds, 1),
         }
         save_model(folder, unet, reference, levels, card)

@@ -1,0 +1,169 @@
+"""One attempt at a student: trained, judged by the gate, and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ado_nas.bench import Bench
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.distillation.chained import chained
+from ado_nas.distillation.consistency import taught
+from ado_nas.distillation.course import Course, anchored, follow
+from ado_nas.distillation.student import Lessons
+from ado_nas.errors import Diverged
+from ado_nas.files import building, read_json, write_json
+from ado_nas.images import save_grid
+from ado_nas.measure.cost import cost
+from ado_nas.measure.speed import latency, peak_memory
+from ado_nas.modelfolder import Model, load_model, save_model
+from ado_nas.models.inherit import inherit
+from ado_nas.models.unet import UNet, build_unet
+from ado_nas.optimization import OptimizationSpec
+from ado_nas.progress import Progress, silent
+from ado_nas.quality.figures import compared, figures
+from ado_nas.quality.gate import Verdict, failed, verdict
+from ado_nas.reference import drawn
+from ado_nas.specs import SamplerSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.training.resumable import CHECKPOINT
+
+SCHEMA = 1  # raise it when training or judging changes
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is to be trained, from what, for how long."""
+
+    unet: UNetSpec
+    steps: int
+    method: str  # anchored, chained or consistency
+    iterations: int
+    parent: str = ""  # key of the student it starts from; empty for the teacher
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished attempt: the gate's verdict, its figures, and where the student lies."""
+
+    key: str
+    attempt: Attempt
+    verdict: Verdict
+    figures: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None  # None where the training diverged
+
+
+@dataclass(frozen=True, eq=False)
+class Shop:
+    """Where attempts are made: the bench, the reference on each noise set, a folder for all."""
+
+    bench: Bench
+    spec: OptimizationSpec
+    references: list[dict[str, Any]]
+    folder: Path
+    progress: Progress
+
+    def __call__(self, attempt: Attempt) -> Result:
+        """Make an attempt, or return it where it was made before.
+
+        Args:
+            attempt: its parent was made here.
+
+        Returns:
+            The result; the training goes on from its last checkpoint where it was interrupted.
+        """
+        key = self.key(attempt)
+        with building(self.folder / key) as folder:
+            found = read_json(folder / RESULT)
+            if found is None:
+                found = self._made(attempt, folder)
+                write_json(folder / RESULT, found)
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+        whole = None if "diverged" in found else folder
+        told = from_dict(Verdict, found["verdict"])
+        return Result(key, attempt, told, found["figures"], whole)
+
+    def key(self, attempt: Attempt) -> str:
+        """What an attempt depends on, as the name of its folder."""
+        judged = self.spec.quality_threshold, self.spec.noise_sets, self.bench.task.quality
+        made = self.spec.training, self.spec.seed, self.bench.task.trajectories
+        return digest("attempt", SCHEMA, attempt, self.bench.digests, *made, *judged)
+
+    def _made(self, attempt: Attempt, folder: Path) -> dict[str, Any]:
+        bench = self.bench
+        parent = load_model(self.folder / attempt.parent) if attempt.parent else bench.teacher
+        unet = build_unet(attempt.unet, self.spec.seed)
+        inherit(unet, parent.unet)
+        course = self._course(attempt, parent)
+        training = dataclasses.replace(self.spec.training, iterations=attempt.iterations)
+        size = cost(attempt.unet).size_mb
+        name = f"{attempt.steps} steps, {size:.3g} MB, {attempt.iterations} iterations"
+        try:
+            seconds = follow(unet, course, training, folder, name, self.progress)
+        except Diverged as error:
+            told = dataclasses.asdict(failed(self.spec.quality_threshold, str(error)))
+            return {"attempt": to_dict(attempt), "verdict": told, "figures": {}, "diverged": True}
+        sampler = SamplerSpec(course.solver, "dp", attempt.steps)
+        told, found = self._judged(unet, sampler, course, name, folder)
+        found["training_s"] = round(seconds, 2)
+        card = {
+            "kind": "student",
+            "attempt": to_dict(attempt),
+            "training": to_dict(training),
+            "seed": self.spec.seed,
+            "digests": bench.digests,
+            "verdict": told,
+            "figures": found,
+        }
+        save_model(folder, unet, sampler, course.levels, card)
+        return {"attempt": to_dict(attempt), "verdict": told, "figures": found}
+
+    def _course(self, attempt: Attempt, parent: Model) -> Course:
+        bench, batch, seed = self.bench, self.spec.training.batch, self.spec.seed
+        if attempt.method == "consistency":
+            levels = bench.bank.levels[bench.bank.schedule("dp", attempt.steps)]
+            return taught(bench.bank, levels, batch, seed)
+        if attempt.method == "chained":
+            levels = parent.levels
+            if not attempt.parent:
+                limits = bench.task.trajectories.sigma_min, bench.task.trajectories.sigma_max
+                levels = karras_levels(2 * attempt.steps, *limits)
+            guidance = 1.0 if attempt.parent else bench.task.trajectories.guidance
+            source, steps = parent.unet, attempt.steps
+            return chained(source, levels, steps, bench.dataset, batch, seed, guidance)
+        path = bench.bank.schedule("dp", attempt.steps)
+        return anchored(Lessons(bench.bank, path), batch, seed)
+
+    def _judged(
+        self, unet: UNet, sampler: SamplerSpec, course: Course, name: str, folder: Path
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        bench, levels = self.bench, course.levels
+        qualities = []
+        for k in range(self.spec.noise_sets):
+            images = drawn(bench, unet, sampler, levels, k, silent, "")
+            qualities.append(bench.judge.score(images))
+            self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
+            if k == 0:
+                save_grid(folder / "samples.png", images)
+        found = verdict(self.references, qualities, self.spec.quality_threshold)
+        model, batch = Model(unet, sampler, levels, {}), bench.task.latency_batch
+        many = latency(model, sampler.solver, levels, 1.0, batch)
+        static = cost(unet.spec)
+        measured = {
+            **figures(qualities[0]),
+            **compared(self.references[0], qualities[0]),
+            "latency_ms": many.median_ms,
+            "latency_iqr_ms": many.iqr_ms,
+            "latency_batch": batch,
+            "latency_batch1_ms": latency(model, sampler.solver, levels, 1.0, 1).median_ms,
+            **peak_memory(model, sampler.solver, levels, 1.0, batch),
+            "params": static.params,
+            "macs": static.macs,
+            "size_mb": static.size_mb,
+        }
+        mx.clear_cache()
+        return dataclasses.asdict(found), measured

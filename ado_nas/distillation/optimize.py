@@ -1,0 +1,235 @@
+"""From one teacher to one student: planned, distilled in stages through gates, and exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ado_nas.bench import Bench, open_bench
+from ado_nas.distillation.attempts import Result, Shop
+from ado_nas.distillation.planner import Plan, halvings, plan
+from ado_nas.distillation.progressive import Decision, lead, shrink
+from ado_nas.distillation.tradeoff import stage_row, tradeoff
+from ado_nas.errors import ConfigError
+from ado_nas.files import read_json, write_json
+from ado_nas.measure.cost import cost
+from ado_nas.modelfolder import load_model, save_model
+from ado_nas.optimization import OptimizationSpec
+from ado_nas.progress import Progress, silent
+from ado_nas.quality.figures import compared
+from ado_nas.reference import (
+    check_teacher,
+    drawn,
+    fastest_free,
+    measure_reference,
+    reference_qualities,
+    sampler_levels,
+)
+from ado_nas.specs import TaskSpec, digest, to_dict
+
+RESULT, TRADEOFF = "result.json", "tradeoff.json"
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """What an optimization came to; `reached` says whether all that was asked for passed."""
+
+    original_steps: int
+    optimized_steps: int
+    quality_score: float  # retention over the gate's noise sets
+    quality_low: float  # 90% interval
+    quality_high: float
+    inference_speedup: float  # over the reference, end to end per image
+    speedup_training_free: float  # over the fastest training-free point of no lower retention
+    memory_reduction: float  # 1 - peak over the reference's peak
+    compression: float  # reference size over size
+    reached: bool
+    reason: str  # why not; empty where it was
+    stages: list[dict[str, Any]]
+    # The student judged again: on noise no gate saw and the other half of the held-out images.
+    confirmation: dict[str, float]
+    model: str
+    tradeoff: str
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+def check(task: TaskSpec, spec: OptimizationSpec) -> None:
+    """Refuse what cannot be done, before any work.
+
+    Args:
+        task: data and teacher.
+        spec: the goal.
+
+    Raises:
+        ConfigError: the target is not below the reference's steps, or stages do not lead there.
+    """
+    original = task.reference.nfe
+    if spec.target_steps >= original:
+        raise ConfigError(
+            f"target_steps {spec.target_steps}: the reference takes {original}; give 1 to "
+            f"{original - 1}"
+        )
+    jumps = list(pairwise((original, *spec.stages)))
+    if spec.stages and (any(a <= b for a, b in jumps) or spec.stages[-1] != spec.target_steps):
+        raise ConfigError(
+            f"stages {','.join(map(str, spec.stages))}: give falling numbers below {original}, "
+            f"the last one the target of {spec.target_steps}"
+        )
+    if spec.method == "chained" and any(a % b for a, b in jumps[1:]):
+        raise ConfigError(
+            f"stages {','.join(map(str, spec.stages))}: chained steps must divide those before"
+        )
+
+
+def optimize(
+    task: TaskSpec, spec: OptimizationSpec, workspace: Path, progress: Progress = silent
+) -> Optimized:
+    """Distill a teacher to few steps, and to a smaller size where that is asked for.
+
+    Everything finished is kept in the workspace, so that the same call goes on where it was
+    interrupted.
+
+    Args:
+        task: data, teacher, trajectories and measure of quality.
+        spec: the goal.
+        workspace: its cache is used; the run lies under ``optimized``.
+        progress: told about each part.
+
+    Returns:
+        The figures; `model` is the folder of the last student that passed or, where none did, of
+        the one that came closest.
+
+    Raises:
+        ConfigError: the goal cannot be asked for.
+        NegativeVerdict: the teacher is not worth imitating.
+    """
+    check(task, spec)
+    bench = open_bench(task, workspace, progress)
+    facts = measure_reference(bench, workspace, progress)
+    check_teacher(facts["reference"], task.worst_teacher)
+    chosen = planned(bench, spec)
+    progress("plan", 1, 1, " -> ".join(map(str, (chosen.original, *chosen.stages))))
+    place = workspace / "optimized"
+    folder = place / digest("optimized", to_dict(bench.task), bench.digests, to_dict(spec))
+    if found := read_json(folder / RESULT):
+        return Optimized(**found)
+    references = reference_qualities(bench, workspace, facts, spec.noise_sets, progress)
+    shop = Shop(bench, spec, references, place / "attempts", progress)
+    decisions = list(lead(shop, chosen, bench.teacher.unet.spec, spec))
+    reached = decisions[-1].action == "passed"
+    if reached and spec.compress != "none":
+        decisions += shrink(shop, decisions[-1].result, spec, decisions[-1].stage + 1)
+    return _exported(bench, spec, facts, chosen, decisions, folder, progress)
+
+
+def planned(bench: Bench, spec: OptimizationSpec) -> Plan:
+    """The stages of a goal.
+
+    Args:
+        bench: its trajectories' costs are used.
+        spec: the goal.
+
+    Returns:
+        As asked for; else halvings for the chained method, one stage for consistency, and the
+        planner's choice for the rest.
+    """
+    original, target = bench.task.reference.nfe, spec.target_steps
+    found = plan(bench.bank.costs, original, target, spec.stages, spec.stage_count)
+    if spec.stages or spec.method not in ("chained", "consistency"):
+        return found
+    if spec.method == "chained":
+        stages, reason = halvings(original, target), "chained steps halve"
+    else:
+        stages, reason = (target,), "a consistency model is trained for any number of steps"
+    return dataclasses.replace(found, stages=stages, reason=reason)
+
+
+def _exported(
+    bench: Bench,
+    spec: OptimizationSpec,
+    facts: dict[str, Any],
+    chosen: Plan,
+    decisions: list[Decision],
+    folder: Path,
+    progress: Progress,
+) -> Optimized:
+    passed = [d.result for d in decisions if d.result.verdict.passed]
+    whole = [d.result for d in decisions if d.result.folder]
+    if not whole:
+        raise ConfigError("every training diverged; lower training.learning_rate")
+    best = passed[-1] if passed else max(whole, key=lambda r: r.verdict.retention)
+    reason = _shortfall(spec, best, bool(passed))
+    found = Optimized(
+        original_steps=chosen.original,
+        optimized_steps=best.attempt.steps,
+        quality_score=best.verdict.retention,
+        quality_low=best.verdict.retention_low,
+        quality_high=best.verdict.retention_high,
+        **_compared(facts, best),
+        reached=not reason,
+        reason=reason,
+        stages=[stage_row(d) for d in decisions],
+        confirmation=_confirmed(bench, best, progress),
+        model=str(folder / "model"),
+        tradeoff=str(folder / TRADEOFF),
+        plan=dataclasses.asdict(chosen),
+    )
+    told = dataclasses.asdict(found)
+    assert best.folder is not None
+    model = load_model(best.folder)
+    provenance = {"optimization": to_dict(spec), "plan": told["plan"], "stages": found.stages}
+    save_model(
+        folder / "model",
+        model.unet,
+        model.sampler,
+        model.levels,
+        {**model.card, **provenance, "confirmation": found.confirmation, "reached": found.reached},
+    )
+    shutil.copyfile(best.folder / "samples.png", folder / "model" / "samples.png")
+    write_json(folder / TRADEOFF, tradeoff(bench, spec, facts, chosen, decisions, best, folder))
+    write_json(folder / RESULT, told)
+    return found
+
+
+def _shortfall(spec: OptimizationSpec, best: Result, passed: bool) -> str:
+    """What was asked for and not reached; empty where all was."""
+    steps, size = best.attempt.steps, cost(best.attempt.unet).size_mb
+    if not passed:
+        return f"no student passed the gate: {best.verdict.reason} at best, with {steps} steps"
+    if steps > spec.target_steps:
+        return f"{spec.target_steps} steps did not pass the gate; {steps} did"
+    if spec.size_mb and size > spec.size_mb:
+        return f"{spec.size_mb:g} MB did not pass the gate; {size:.3g} MB did"
+    return ""
+
+
+def _compared(facts: dict[str, Any], best: Result) -> dict[str, float]:
+    reference, figures = facts["reference"], best.figures
+    free = fastest_free(facts["training_free"], best.verdict.retention)
+    return {
+        "inference_speedup": reference["latency_ms"] / figures["latency_ms"],
+        "speedup_training_free": (free or reference["latency_ms"]) / figures["latency_ms"],
+        "memory_reduction": 1 - figures["peak_memory_mb"] / reference["peak_memory_mb"],
+        "compression": reference["size_mb"] / figures["size_mb"],
+    }
+
+
+def _confirmed(bench: Bench, best: Result, progress: Progress) -> dict[str, float]:
+    assert best.folder is not None
+    judge, quality = bench.report_judge(), bench.task.quality
+    other = quality.report_noise_seed - quality.noise_seed
+    sampler, teacher = bench.task.reference, bench.teacher.unet
+    levels = sampler_levels(bench, sampler)
+    name = "reference, confirmed"
+    reference = judge.score(drawn(bench, teacher, sampler, levels, other, progress, name))
+    model = load_model(best.folder)
+    images = drawn(
+        bench, model.unet, model.sampler, model.levels, other, progress, "student, confirmed"
+    )
+    measured = {"gap": reference.gap, "replicates": dataclasses.asdict(reference.replicates)}
+    found = judge.score(images)
+    return {**compared(measured, found), "gap": found.gap, "reference_gap": reference.gap}

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import ado_nas
+from ado_nas.bench import open_bench, task_of
+from ado_nas.errors import ConfigError, ModelError
+from ado_nas.modelfolder import load_model, save_model
+from ado_nas.models.unet import named_parameters
+from ado_nas.optimization import OptimizationSpec
+from ado_nas.specs import DistillationSpec, QualitySpec, SamplerSpec, TaskSpec, UNetSpec
+from studies.config import resolve
+
+TRAINING = DistillationSpec(iterations=10, batch=16, learning_rate=1e-2)
+SPEC = OptimizationSpec(quality_threshold=0.2, noise_sets=2, training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def task() -> TaskSpec:
+    found = resolve("smoke").task
+    teacher = dataclasses.replace(found.teacher, iterations=20)
+    return dataclasses.replace(found, teacher=teacher, quality=QualitySpec(64, 64))
+
+
+@pytest.fixture(scope="module")
+def teacher(workspace: Path, task: TaskSpec) -> Path:
+    folder = open_bench(task, workspace).teacher.folder
+    assert folder is not None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(teacher: Path, task: TaskSpec, workspace: Path) -> ado_nas.DiffusionOptimizationConfig:
+    return ado_nas.DiffusionOptimizationConfig(
+        str(teacher),
+        optimization_stages=2,
+        target_steps=2,
+        quality_threshold=0.2,
+        workspace=workspace,
+        task=task,
+        optimization=SPEC,
+    )
+
+
+def test_facade_works_as_the_specification_names_it(
+    config: ado_nas.DiffusionOptimizationConfig,
+) -> None:
+    optimizer = ado_nas.AdaptiveDiffusionOptimizer(config)
+    metrics = optimizer.optimize_diffusion_model()
+    assert isinstance(metrics, ado_nas.OptimizationMetrics)
+    assert (metrics.original_steps, metrics.optimized_steps) == (20, 2)
+    assert metrics.quality_score >= 0.2
+    assert metrics.inference_speedup > 3
+    stages = optimizer.progressive_distillation()
+    assert [(s.stage_number, s.output_steps) for s in stages][-1] == (len(stages), 2)
+    assert stages[0].teacher_model.card["kind"] == "teacher"
+    assert len(stages[-1].student_model.levels) == 3
+
+
+def test_exported_model_tells_where_it_came_from_and_samples(
+    config: ado_nas.DiffusionOptimizationConfig,
+) -> None:
+    found = ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+    model = load_model(Path(found.model))
+    assert model.card["optimization"]["target_steps"] == 2
+    assert model.card["plan"]["stages"] == list(found.plan["stages"])
+    assert {"digests", "verdict", "figures", "stages", "confirmation"} <= set(model.card)
+    engine = ado_nas.MLXDiffusionEngine(found.model)
+    side = model.unet.spec.resolution
+    noise = float(model.levels[0]) * mx.random.normal((2, side, side, 1), key=mx.random.key(0))
+    images = engine.reverse_diffusion(noise, labels=mx.array([1, 2]))
+    assert images.shape == noise.shape and bool(mx.isfinite(images).all())
+    rows = json.loads(Path(found.tradeoff).read_text())["rows"]
+    assert rows[0]["kind"] == "reference"
+    assert sum(r["chosen"] for r in rows) == 1
+    assert all(r["gap_low"] <= r["gap"] <= r["gap_high"] for r in rows)
+    for row in rows:
+        assert not row["samples"] or (Path(found.tradeoff).parent / row["samples"]).is_file()
+
+
+def test_stages_one_at_a_time_are_those_of_the_whole_run(
+    config: ado_nas.DiffusionOptimizationConfig,
+    task: TaskSpec,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The card names the data; only the settings that make it small come from the test's task.
+    monkeypatch.setattr("ado_nas.optimizer.task_of", lambda model: _of(task, model.folder))
+    by_hand = ado_nas.ProgressiveDistillation(config.model_path, 2, SPEC, workspace)
+    stages = by_hand.create_distillation_stages(target_steps=2)
+    before = stages[0].teacher_model
+    for stage in stages:
+        before = by_hand.distill_stage(before, stage.student_model, stage)
+        assert stage.student_model is before
+    whole = ado_nas.AdaptiveDiffusionOptimizer(config).progressive_distillation()
+    ours, theirs = (dict(named_parameters(m.unet)) for m in (before, whole[-1].student_model))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    found = by_hand.analyze_quality_tradeoff()
+    assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
+
+
+def test_task_is_what_the_teachers_card_says(teacher: Path, task: TaskSpec) -> None:
+    found = task_of(load_model(teacher))
+    assert found.data == task.data
+    assert found.reference == task.reference
+    assert found.trajectories.sigma_max == pytest.approx(task.trajectories.sigma_max)
+
+
+def test_card_that_does_not_name_its_data_is_refused(teacher: Path, tmp_path: Path) -> None:
+    model = load_model(teacher)
+    card: dict[str, Any] = {"kind": "teacher"}
+    save_model(tmp_path, model.unet, model.sampler, model.levels, card)
+    with pytest.raises(ModelError, match="what data"):
+        ado_nas.AdaptiveDiffusionOptimizer(ado_nas.DiffusionOptimizationConfig(str(tmp_path)))
+
+
+def test_tradeoff_before_anything_was_distilled_is_refused() -> None:
+    with pytest.raises(ConfigError, match="distill_stage"):
+        ado_nas.ProgressiveDistillation().analyze_quality_tradeoff()
+    with pytest.raises(ModelError, match="no teacher"):
+        ado_nas.ProgressiveDistillation().create_distillation_stages()
+
+
+def test_forward_diffusion_adds_noise_of_its_level() -> None:
+    spec = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "none"), activation="relu")
+    engine = ado_nas.MLXDiffusionEngine(spec)
+    x = mx.zeros((64, 8, 8, 1))
+    noisy = np.array(engine.forward_diffusion(x, mx.full((64,), 3.0)))
+    assert noisy.std() == pytest.approx(3.0, rel=0.05)
+    assert np.array_equal(noisy, np.array(engine.forward_diffusion(x, mx.full((64,), 3.0))))
+
+
+def test_reverse_diffusion_takes_up_the_samplers_levels_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "none"), activation="relu")
+    engine = ado_nas.MLXDiffusionEngine(spec)
+    seen: list[np.ndarray] = []
+
+    def watched(unet: Any, solver: str, levels: np.ndarray, start: mx.array, *rest: Any) -> Any:
+        seen.append(levels)
+        return start
+
+    monkeypatch.setattr("ado_nas.engine.sample_batch", watched)
+    engine.reverse_diffusion(mx.ones((1, 8, 8, 1)), 1.0)
+    assert seen[0][0] == 1.0 and (seen[0][1:] < 1.0).all() and seen[0][-1] == 0
+    with pytest.raises(ConfigError, match="above 0"):
+        engine.reverse_diffusion(mx.ones((1, 8, 8, 1)), 0.0)
+
+
+def _of(task: TaskSpec, folder: Path | None) -> TaskSpec:
+    return dataclasses.replace(task, teacher_folder=str(folder), reference=SamplerSpec(nfe=20))
