@@ -125,6 +125,23 @@ class UNet(nn.Module):
         Returns:
             (B, H, W, C), the raw prediction.
         """
+        return self.with_maps(x, c_noise, labels)[0]
+
+    def with_maps(
+        self, x: mx.array, c_noise: mx.array, labels: mx.array | None = None
+    ) -> tuple[mx.array, dict[str, mx.array]]:
+        """Run the network and keep the feature maps at the ends of its levels.
+
+        Args:
+            x: as for a plain run, like `c_noise` and `labels`.
+            c_noise: see `x`.
+            labels: see `x`.
+
+        Returns:
+            The raw prediction, and the maps (B, h, w, C) by way and side: ``down@8``, ``mid@4``,
+            ``up@8``, in the order they are made.
+        """
+        maps: dict[str, mx.array] = {}
         temb = self._act(self._embed(c_noise, labels))
         x = self.conv_in(space_to_depth(x, self._spec.patch))
         skips = [x]
@@ -132,6 +149,7 @@ class UNet(nn.Module):
             for i, resnet in enumerate(block.resnets):
                 x = block.attend(resnet(x, temb), i)
                 skips.append(x)
+            maps[f"down@{x.shape[1]}"] = x
             if "downsamplers" in block:
                 x = block.downsamplers[0](x)
                 skips.append(x)
@@ -139,14 +157,16 @@ class UNet(nn.Module):
             x = self.mid_block.resnets[0](x, temb)
             x = self.mid_block.attend(x, 0)
             x = self.mid_block.resnets[1](x, temb)
+            maps[f"mid@{x.shape[1]}"] = x
         for block in self.up_blocks:
             for i, resnet in enumerate(block.resnets):
                 x = resnet(block.merge(x, skips.pop(), i), temb)
                 x = block.attend(x, i)
+            maps[f"up@{x.shape[1]}"] = x
             if "upsamplers" in block:
                 x = block.upsamplers[0](x)
         x = self.conv_out(self._act(self.conv_norm_out(x)))
-        return depth_to_space(x, self._spec.patch)
+        return depth_to_space(x, self._spec.patch), maps
 
     def _embed(self, c_noise: mx.array, labels: mx.array | None) -> mx.array:
         temb: mx.array = self.time_embedding(c_noise)
