@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from ado_nas.diffusion.levels import Levels
@@ -19,6 +20,10 @@ from ado_nas.training.resumable import Batches
 from ado_nas.training.step import Loss, Stepper, schedule
 
 
+def _itself(student: UNet) -> nn.Module:
+    return student
+
+
 @dataclass(frozen=True, eq=False)
 class Course:
     """What is learned: the steps that the student shall take, its batches and its loss."""
@@ -27,6 +32,8 @@ class Course:
     levels: Levels  # (S + 1,), falling, the last 0
     batches: Batches
     loss: Loss
+    # What the loss takes and is trained: the student, or a module that holds it for a while.
+    pupil: Callable[[UNet], nn.Module] = _itself
 
 
 def anchored(lessons: Lessons, batch: int, seed: int) -> Course:
@@ -74,7 +81,7 @@ def follow(
         Diverged: the loss is not finite.
     """
     rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
-    stepper = Stepper(student, course.loss, rate, spec.ema_decay)
+    stepper = Stepper(course.pupil(student), course.loss, rate, spec.ema_decay)
     seconds = resumable.train(stepper, course.batches, spec.iterations, folder, stage, progress)
     stepper.load_average()
     mx.eval(student.parameters())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from ado_nas.diffusion.levels import Levels
@@ -18,7 +19,7 @@ from ado_nas.models.tree import named_arrays
 from ado_nas.models.unet import UNet
 from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import DistillationSpec
-from ado_nas.training.step import Stepper, schedule, shards
+from ado_nas.training.step import Loss, Stepper, schedule, shards
 
 _ROUNDING = 1e-8  # keeps the root's slope finite at 0
 
@@ -137,15 +138,20 @@ def stepped_loss(
 
 
 def distill(
-    student: UNet, lessons: Lessons, spec: DistillationSpec, seed: int
+    student: nn.Module,
+    lessons: Lessons,
+    spec: DistillationSpec,
+    seed: int,
+    loss: Loss | None = None,
 ) -> Iterator[tuple[int, float]]:
     """Train a student; at each stop, and at the end, it holds its averaged weights.
 
     Args:
-        student: trained in place.
+        student: trained in place; a network, or a module that holds it and that the loss takes.
         lessons: what it learns.
         spec: iterations, batch, learning rate and averaging.
         seed: of the batches.
+        loss: None for the one that lands on the trajectories.
 
     Yields:
         (iterations done, loss), once an iteration.
@@ -155,7 +161,8 @@ def distill(
     """
     rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
     stepped = isinstance(student, SteppedUNet)
-    stepper = Stepper(student, stepped_loss if stepped else landing_loss, rate, spec.ema_decay)
+    landing = stepped_loss if stepped else landing_loss
+    stepper = Stepper(student, loss or landing, rate, spec.ema_decay)
     parts = shards(spec.batch) if stepped else 1
     rng = np.random.default_rng(seed)
     for _ in range(spec.iterations):

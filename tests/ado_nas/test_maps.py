@@ -33,7 +33,9 @@ def test_maps_are_those_of_the_spec_and_the_output_is_as_without(spec: UNetSpec)
     out, maps = unet.with_maps(x, mx.array([0.1, 0.7]))
     assert np.array_equal(out, unet(x, mx.array([0.1, 0.7])))
     sides = [int(place.partition("@")[2]) for place in ends(spec)]
-    wanted = [(2, side, side, width) for side, width in zip(sides, ends(spec).values(), strict=True)]
+    wanted = [
+        (2, side, side, width) for side, width in zip(sides, ends(spec).values(), strict=True)
+    ]
     assert list(maps) == list(ends(spec))
     assert [m.shape for m in maps.values()] == wanted
 
