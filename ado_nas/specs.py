@@ -172,9 +172,18 @@ class DistillationSpec:
     # Towards the candidate's network while training: cut from a wider one, or grown from a
     # narrower one.
     adaptation: str = field(default="none", metadata=LATER)
+    # Of the distance to the teacher's feature maps, beside the loss; 0: the teacher does not run.
+    feature_weight: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         _one_of("adaptation", self.adaptation, ADAPTATIONS)
+        if not 0 <= self.feature_weight < math.inf:
+            raise SpecError(f"feature_weight {self.feature_weight}: give a number, 0 or more")
+        if self.feature_weight and self.adaptation != "none":
+            raise SpecError(
+                f"feature_weight {self.feature_weight} with adaptation {self.adaptation!r}: the "
+                "maps of a network that changes have no lasting adapters; use one of them"
+            )
         if not 1 <= self.steps <= 8:
             raise SpecError(f"steps {self.steps}: a student takes 1 to 8")
         if self.iterations < 1 or self.batch < 2:
@@ -227,6 +236,11 @@ class Candidate:
             raise SpecError(
                 f"adaptation {self.distillation.adaptation!r} with step_widths "
                 f"{self.step_widths}: a network that changes has no slices yet; use one of them"
+            )
+        if self.distillation.feature_weight:
+            raise SpecError(
+                f"feature_weight {self.distillation.feature_weight} with step_widths "
+                f"{self.step_widths}: maps of two widths have no common adapters; use one of them"
             )
 
     @property

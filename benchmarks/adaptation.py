@@ -144,7 +144,7 @@ def _begun(
     adapted = beginning(unet, bench, candidate, seed)
     sampler = candidate.sampler
     lessons = Lessons(bench.bank, bench.bank.schedule(sampler.schedule, sampler.nfe))
-    return adapted, course(adapted, lessons, candidate, seed)
+    return adapted, course(adapted, lessons, candidate, seed, bench.teacher.unet)
 
 
 def _row(

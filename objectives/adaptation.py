@@ -9,10 +9,12 @@ from typing import Any
 
 from ado_nas.bench import Bench
 from ado_nas.distillation.adaptation import Adapted, Gate, adapting, landing
+from ado_nas.distillation.course import anchored
+from ado_nas.distillation.matching import matched
 from ado_nas.distillation.student import Lessons, distill
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
-from ado_nas.specs import Candidate
+from ado_nas.specs import Candidate, DistillationSpec
 from ado_nas.stature import start
 
 HELD_BACK = 64  # trajectories that the gate judges on, a tenth of them at most
@@ -40,7 +42,7 @@ def beginning(unet: UNet, bench: Bench, candidate: Candidate, seed: int) -> Adap
 
 
 def course(
-    adapted: Adapted, lessons: Lessons, candidate: Candidate, seed: int
+    adapted: Adapted, lessons: Lessons, candidate: Candidate, seed: int, teacher: UNet
 ) -> Iterator[tuple[int, float]]:
     """Train to the end; `adapted` follows.
 
@@ -49,18 +51,28 @@ def course(
         lessons: what is learned; a gate keeps some trajectories for itself.
         candidate: its network is the target.
         seed: of the batches.
+        teacher: whose feature maps are learned too, where the candidate says so.
 
     Yields:
         (iterations done, loss), once an iteration.
     """
     spec = candidate.distillation
     if adapted.unet.spec == candidate.unet:
-        yield from distill(adapted.unet, lessons, spec, seed)
+        yield from _distilled(adapted.unet, lessons, spec, seed, teacher)
         return
     held_back = min(HELD_BACK, lessons.bank.states.shape[1] // 10)
     taught, judged = lessons.parted(held_back)
     gate = Gate(landing(judged))
     yield from adapting(adapted, candidate.unet, taught, spec, gate, seed)
+
+
+def _distilled(
+    unet: UNet, lessons: Lessons, spec: DistillationSpec, seed: int, teacher: UNet
+) -> Iterator[tuple[int, float]]:
+    if not spec.feature_weight:
+        return distill(unet, lessons, spec, seed)
+    both = matched(anchored(lessons, spec.batch, seed), teacher, spec.feature_weight)
+    return distill(both.pupil(unet), lessons, spec, seed, both.loss)
 
 
 def decisions(adapted: Adapted) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import numpy as np
 from ado_nas.bench import Bench, open_bench
 from ado_nas.device import real
 from ado_nas.diffusion.sampling import generate
-from ado_nas.distillation.adaptation import Adapted
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
@@ -107,7 +107,8 @@ class _Evaluation:
         adapted = beginning(model.unet, self.bench, candidate, seed)
         started = time.monotonic()
         try:
-            ended = _train(adapted, lessons, candidate, seed, report, figures)
+            training = course(adapted, lessons, candidate, seed, self.bench.teacher.unet)
+            ended = _train(training, candidate.distillation.iterations, report, figures)
         except Diverged as error:
             return Outcome("pruned", {}, {**found, "training": 1.0}, figures, str(error))
         figures["training_s"] = round(time.monotonic() - started, 2)
@@ -192,17 +193,11 @@ def _measured(bench: Bench, model: Model) -> dict[str, Any]:
 
 
 def _train(
-    adapted: Adapted,
-    lessons: Lessons,
-    candidate: Candidate,
-    seed: int,
-    report: Report,
-    figures: dict[str, Any],
+    training: Iterator[tuple[int, float]], total: int, report: Report, figures: dict[str, Any]
 ) -> str:
     """Distill to the end; returns why it stopped early, or nothing."""
-    total = candidate.distillation.iterations
     rungs = {total * i // RUNGS for i in range(1, RUNGS)}
-    for iteration, loss in course(adapted, lessons, candidate, seed):
+    for iteration, loss in training:
         figures["loss"] = loss
         if iteration in rungs and report(iteration, {"loss": loss}):
             return f"stopped after {iteration} of {total} iterations"

@@ -14,6 +14,7 @@ from search_spaces.chooser import Choice, Chooser, FixedChooser
 from search_spaces.distillation import (
     distillation_params,
     draw_distillation,
+    draw_feature_weight,
     draw_step_widths,
     step_widths_params,
 )
@@ -47,7 +48,8 @@ def draw(
     room = not shares and start(unet, base, distilled.adaptation) != unet
     if "none" in space.adaptation and not room:
         distilled = dataclasses.replace(distilled, adaptation="none")
-    return Candidate(unet=unet, distillation=distilled, sampler=sampler, step_widths=shares)
+    drawn = Candidate(unet=unet, distillation=distilled, sampler=sampler, step_widths=shares)
+    return draw_feature_weight(space, chooser, drawn, base)
 
 
 def build(

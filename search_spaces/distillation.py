@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ado_nas.errors import SpecError
+from ado_nas.maps import shared
 from ado_nas.specs import Candidate, DistillationSpec, SamplerSpec, UNetSpec
 from ado_nas.widths import settled, shares
 from search_spaces.chooser import Choice, Chooser, choose
@@ -14,7 +15,7 @@ from search_spaces.space import Space
 def draw_distillation(
     space: Space, chooser: Chooser, base: DistillationSpec
 ) -> tuple[DistillationSpec, SamplerSpec]:
-    """Draw how a student is distilled and how it is then sampled.
+    """Draw how a student is distilled and how it is then sampled; see also `draw_feature_weight`.
 
     Args:
         space: what can be chosen.
@@ -29,7 +30,7 @@ def draw_distillation(
     if steps == 1:  # one step goes from the first level to zero, whoever places the levels
         schedule = space.schedule[0]
     adaptation = choose(chooser, "adaptation", space.adaptation)
-    learned = dataclasses.replace(base, steps=steps, adaptation=adaptation)
+    learned = dataclasses.replace(base, steps=steps, adaptation=adaptation, feature_weight=0.0)
     return learned, SamplerSpec("ddim", schedule, steps)
 
 
@@ -47,7 +48,31 @@ def distillation_params(distillation: DistillationSpec, sampler: SamplerSpec) ->
         "steps": sampler.nfe,
         "schedule": sampler.schedule,
         "adaptation": distillation.adaptation,
+        "feature_weight": distillation.feature_weight,
     }
+
+
+def draw_feature_weight(
+    space: Space, chooser: Chooser, candidate: Candidate, teacher: UNetSpec
+) -> Candidate:
+    """Draw how much the teacher's feature maps count in the loss.
+
+    Args:
+        space: what can be chosen.
+        chooser: who chooses.
+        candidate: all but this.
+        teacher: whose maps they are.
+
+    Returns:
+        The candidate; its weight is 0, where the space has that, if it can match no maps.
+    """
+    weight = choose(chooser, "feature_weight", space.feature_weight)
+    learned = candidate.distillation
+    fixed = not candidate.step_widths and learned.adaptation == "none"
+    if 0.0 in space.feature_weight and not (fixed and shared(candidate.unet, teacher)):
+        weight = 0.0
+    learned = dataclasses.replace(learned, feature_weight=weight)
+    return dataclasses.replace(candidate, distillation=learned)
 
 
 def draw_step_widths(

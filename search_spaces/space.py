@@ -15,6 +15,7 @@ from ado_nas.specs import (
     SCHEDULES,
     SKIPS,
     UPSAMPLES,
+    DistillationSpec,
 )
 from ado_nas.widths import PATTERNS
 from search_spaces.chooser import Choice
@@ -35,7 +36,14 @@ UNET_DIMENSIONS = (
     "skip",
     "time_width",
 )
-DIMENSIONS = (*UNET_DIMENSIONS, "steps", "schedule", "step_widths", "adaptation")
+DIMENSIONS = (
+    *UNET_DIMENSIONS,
+    "steps",
+    "schedule",
+    "step_widths",
+    "adaptation",
+    "feature_weight",
+)
 _KNOWN = {
     "attention": ("none", *PLACEMENTS, *(f"{p}:{k}" for p in PLACEMENTS for k in KINDS)),
     "conv": CONVOLUTIONS,
@@ -77,6 +85,7 @@ class Space:
     schedule: tuple[str, ...] = ("karras", "dp")
     step_widths: tuple[str, ...] = ("even",)  # or half the widths at all steps but the first, last
     adaptation: tuple[str, ...] = ("none",)  # prune, grow: towards the network while training
+    feature_weight: tuple[float, ...] = (0.0,)  # of the teacher's feature maps in the loss
     anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
 
     def __post_init__(self) -> None:
@@ -92,10 +101,23 @@ class Space:
                 f"space.adaptation {self.adaptation} with space.step_widths {self.step_widths}: "
                 "networks of two widths do not change while they train; add 'none' to adaptation"
             )
+        self._check_feature_weight()
         for text in (*self.widths, *self.blocks):
             numbers(text)
         for text in self.anchors:
             anchor_params(self, text)
+
+    def _check_feature_weight(self) -> None:
+        for weight in self.feature_weight:
+            DistillationSpec(feature_weight=weight)
+        others = {"step_widths": ("even",), "adaptation": ("none",)}
+        for name, alone in others.items():
+            if 0.0 not in self.feature_weight and getattr(self, name) != alone:
+                raise SpecError(
+                    f"space.feature_weight {self.feature_weight} with space.{name} "
+                    f"{getattr(self, name)}: a network that changes or has two widths matches no "
+                    "maps; add 0.0 to feature_weight"
+                )
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:

@@ -20,6 +20,7 @@ from ado_nas.measure.latency import Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
 from ado_nas.models.stepped import SteppedUNet
+from ado_nas.models.unet import named_parameters
 from ado_nas.specs import (
     Candidate,
     DataSpec,
@@ -31,6 +32,7 @@ from ado_nas.specs import (
     TeacherSpec,
     TrajectorySpec,
     UNetSpec,
+    from_dict,
 )
 from objectives import adaptation as adaptation_of_trials
 from objectives import evaluation
@@ -163,6 +165,22 @@ def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
     assert outcome.attributes["changes_refused"] == 3
     assert outcome.values["size_mb"] == cost(kept).size_mb == outcome.attributes["size_mb"]
     assert outcome.constraints["size"] > 0
+
+
+def test_student_that_learns_feature_maps_is_another_of_the_same_size(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    spread = facts["task"]["teacher"]["unet"]["sigma_data"]
+    drawn = from_dict(Candidate, {"unet": {"sigma_data": spread}}, STUDENT)
+    learning = from_dict(Candidate, {"distillation": {"feature_weight": 0.5}}, drawn)
+    outcome, plain = (
+        evaluate(workspace, tmp_path / f, c) for f, c in (("a", learning), ("b", drawn))
+    )
+    assert outcome.state == "complete" and outcome.values["gap"] != plain.values["gap"]
+    assert outcome.attributes["params"] == plain.attributes["params"]
+    names = [dict(named_parameters(load_model(tmp_path / f).unet)).keys() for f in "ab"]
+    assert names[0] == names[1]
 
 
 def test_student_of_two_widths_runs_each_step_at_its_own(

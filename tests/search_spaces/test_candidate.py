@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,7 @@ EVERYTHING = dataclasses.replace(
     time_width=(0, 32),
     step_widths=("wide-last", "even", "wide-first"),
     adaptation=("none", "prune", "grow"),
+    feature_weight=(0.0, 0.3, 1.0),
 )
 
 
@@ -68,7 +70,7 @@ def params(**changes: object) -> dict[str, object]:
 REST = {
     "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
     "skip": "concat", "time_width": 0, "step_widths": "even",
-    "adaptation": "none",
+    "adaptation": "none", "feature_weight": 0.0,
 }  # fmt: skip
 
 
@@ -97,6 +99,43 @@ def test_adaptation_tells_candidates_apart_where_there_is_room_to_change() -> No
     assert hashed("24", "prune") == hashed("24", "none") != hashed("24", "grow")
 
 
+def test_feature_weight_counts_where_maps_can_be_matched() -> None:
+    choices = {"step_widths": ("even", "wide-last"), "adaptation": ("none", "prune")}
+    space = dataclasses.replace(WIDE, feature_weight=(0.0, 0.3), **choices)  # type: ignore[arg-type]
+
+    def drawn(weight: float, **changes: object) -> Candidate:
+        chosen = {**REST, **params(feature_weight=weight, **changes)}
+        return build(space, chosen, BASE, LEARN)  # type: ignore[arg-type]
+
+    matched = drawn(0.3)
+    assert matched.distillation.feature_weight == 0.3 and matched.hash != drawn(0.0).hash
+    assert from_dict(Candidate, to_dict(matched)) == matched
+    for change in ({"step_widths": "wide-last"}, {"adaptation": "prune", "widths": "12-20"}):
+        assert drawn(0.3, **change) == drawn(0.0, **change)
+    # The base has maps of 16 and 8 pixels, this one of 4.
+    assert drawn(0.3, widths="24", patch=4) == drawn(0.0, widths="24", patch=4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"feature_weight": -0.1}, "feature_weight -0.1: give a number, 0 or more"),
+        ({"feature_weight": float("nan")}, "feature_weight nan: give a number"),
+        ({"feature_weight": float("inf")}, "feature_weight inf: give a number"),
+        ({"feature_weight": 0.3, "adaptation": "grow"}, "with adaptation 'grow'"),
+    ],
+)
+def test_feature_weight_is_refused_when_it_cannot_be(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        DistillationSpec(**fields)
+
+
+def test_feature_weight_is_refused_with_step_widths() -> None:
+    learn = DistillationSpec(feature_weight=0.3)
+    with pytest.raises(SpecError, match=r"feature_weight 0.3 with step_widths \(0.5, 1.0\)"):
+        Candidate(distillation=learn, step_widths=(0.5, 1.0))
+
+
 def stepped(pattern: str, **changes: object) -> Candidate:
     space = dataclasses.replace(WIDE, step_widths=("even", "wide-first", "wide-last"))
     chosen = params(step_widths=pattern, **changes)
@@ -121,7 +160,7 @@ def test_step_widths_that_change_nothing_hash_like_even() -> None:
 def test_choices_that_are_not_made_leave_hashes_as_they_were() -> None:
     candidate = stepped("even")
     known = {k: v for k, v in to_dict(candidate).items() if k != "step_widths"}
-    del known["distillation"]["adaptation"]
+    del known["distillation"]["adaptation"], known["distillation"]["feature_weight"]
     assert candidate.hash == digest(known)
     assert from_dict(Candidate, known) == candidate
     narrow = stepped("wide-last")
