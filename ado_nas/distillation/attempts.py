@@ -14,6 +14,7 @@ from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation.chained import chained
 from ado_nas.distillation.consistency import taught
 from ado_nas.distillation.course import Course, anchored, follow
+from ado_nas.distillation.matching import matched
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.files import building, read_json, write_json
@@ -123,6 +124,10 @@ class Shop:
         return {"attempt": to_dict(attempt), "verdict": told, "figures": found}
 
     def _course(self, attempt: Attempt, parent: Model) -> Course:
+        weight = self.spec.training.feature_weight
+        return matched(self._method(attempt, parent), self.bench.teacher.unet, weight)
+
+    def _method(self, attempt: Attempt, parent: Model) -> Course:
         bench, batch, seed = self.bench, self.spec.training.batch, self.spec.seed
         if attempt.method == "consistency":
             levels = bench.bank.levels[bench.bank.schedule("dp", attempt.steps)]

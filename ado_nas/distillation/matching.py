@@ -40,7 +40,7 @@ class Pupil(nn.Module):
 
 
 class Watched:
-    """Stands in for a network while a loss runs it; keeps its first pass.
+    """Stands in for a network while a loss runs it; keeps its last pass.
 
     `inputs` are what the network was called with, `maps` what `UNet.with_maps` gave.
     """
@@ -58,8 +58,7 @@ class Watched:
     def __call__(self, x: mx.array, c_noise: mx.array, labels: mx.array | None = None) -> mx.array:
         """What the network gives."""
         out, maps = self.unet.with_maps(x, c_noise, labels)
-        if self.inputs is None:
-            self.inputs, self.maps = (x, c_noise, labels), maps
+        self.inputs, self.maps = (x, c_noise, labels), maps
         return out
 
     def pairs(self, teacher: UNet) -> dict[str, tuple[mx.array, mx.array]]:
@@ -78,7 +77,7 @@ def matched(course: Course, teacher: UNet, weight: float) -> Course:
 
     Args:
         course: whose loss trains the student itself and takes arrays with one row a sample; the
-            first pass that it makes through the student is the one that is matched.
+            last pass that it makes through the student is the one that is matched.
         teacher: left as it is; the course's batches are shown to it too.
         weight: of the feature loss beside the course's own.
 

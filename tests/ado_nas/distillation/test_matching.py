@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from ado_nas.diffusion.levels import karras_levels
+from ado_nas.distillation.attempts import Attempt, Shop
+from ado_nas.distillation.consistency import consistency_loss
 from ado_nas.distillation.course import Course, anchored, follow
 from ado_nas.distillation.matching import Pupil, feature_loss, fitted, matched
 from ado_nas.distillation.student import Lessons, landing_loss
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import SpecError
 from ado_nas.models.unet import UNet, build_unet, named_parameters
+from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import silent
 from ado_nas.specs import DistillationSpec, UNetSpec
 from ado_nas.training import resumable
@@ -55,12 +59,17 @@ def student() -> UNet:
 
 
 @pytest.fixture
-def course() -> Course:
+def lessons() -> Lessons:
     levels = karras_levels(4, 0.02, 10.0)
     rng = np.random.default_rng(0)
     states = rng.standard_normal((5, 16, 8, 8, 1)) * (1 + levels[:, None, None, None, None])
-    bank = Bank(states.astype(np.float32), None, levels, np.zeros((5, 5)), "key")
-    return anchored(Lessons(bank, [0, 2, 4]), 4, seed=1)
+    bank = Bank(states.astype(np.float32), None, levels, np.ones((5, 5)), "key")
+    return Lessons(bank, [0, 2, 4])
+
+
+@pytest.fixture
+def course(lessons: Lessons) -> Course:
+    return anchored(lessons, 4, seed=1)
 
 
 @pytest.fixture
@@ -139,6 +148,35 @@ def test_student_gets_the_gradients_of_both_losses_and_the_teacher_none(
     assert float(mx.abs(changed).max()) > 1e-3
     for name, value in named_parameters(teacher):
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_pass_with_the_gradient_is_the_one_matched_where_a_loss_makes_two(
+    teacher: UNet, course: Course, batch: Arrays
+) -> None:
+    """The loss of consistency looks at the lower state first."""
+    x, sigma, below, labels = batch
+    student, arrays = network(SMALL, 2), (x, sigma, below, sigma / 2, labels)
+    pupil = fitted(student, teacher, landing_loss, next(course.batches(1)))
+    values = [
+        float(f(pupil, *a))
+        for f, a in (
+            (feature_loss(consistency_loss, teacher, 1.0), arrays),
+            (feature_loss(landing_loss, teacher, 1.0), batch),
+        )
+    ]
+    alone = [float(consistency_loss(student, *arrays)), float(landing_loss(student, *batch))]
+    assert values[0] - alone[0] == pytest.approx(values[1] - alone[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_stage_learns_maps_where_its_training_says_so(
+    weight: float, teacher: UNet, lessons: Lessons
+) -> None:
+    bench = SimpleNamespace(bank=lessons.bank, teacher=SimpleNamespace(unet=teacher))
+    spec = OptimizationSpec(training=DistillationSpec(feature_weight=weight, batch=4))
+    shop = Shop(bench, spec, [], Path(), silent)  # type: ignore[arg-type]
+    found = shop._course(Attempt(SMALL, 2, "anchored", 9), bench.teacher)
+    assert isinstance(found.pupil(network(SMALL, 2)), Pupil) == (weight > 0)
 
 
 def test_course_is_the_one_given_when_the_weight_is_zero(course: Course, teacher: UNet) -> None:
