@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from ado_nas.bench import Bench
 from ado_nas.diffusion.levels import karras_levels
@@ -103,13 +104,13 @@ class Shop:
         training = dataclasses.replace(self.spec.training, iterations=attempt.iterations)
         size = cost(attempt.unet).size_mb
         name = f"{attempt.steps} steps, {size:.3g} MB, {attempt.iterations} iterations"
+        sampler = SamplerSpec(course.solver, "dp", attempt.steps)
         try:
             seconds = follow(unet, course, training, folder, name, self.progress)
+            told, found = self._judged(unet, sampler, course, name, folder)
         except Diverged as error:
             told = dataclasses.asdict(failed(self.spec.quality_threshold, str(error)))
             return {"attempt": to_dict(attempt), "verdict": told, "figures": {}, "diverged": True}
-        sampler = SamplerSpec(course.solver, "dp", attempt.steps)
-        told, found = self._judged(unet, sampler, course, name, folder)
         found["training_s"] = round(seconds, 2)
         card = {
             "kind": "student",
@@ -150,6 +151,8 @@ class Shop:
         qualities = []
         for k in range(self.spec.noise_sets):
             images = drawn(bench, unet, sampler, levels, k, silent, "")
+            if not np.isfinite(images).all():
+                raise Diverged("its images are not finite")
             qualities.append(bench.judge.score(images))
             self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
             if k == 0:

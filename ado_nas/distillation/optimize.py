@@ -14,7 +14,7 @@ from ado_nas.distillation.attempts import Result, Shop
 from ado_nas.distillation.planner import Plan, halvings, plan
 from ado_nas.distillation.progressive import Decision, lead, shrink
 from ado_nas.distillation.tradeoff import stage_row, tradeoff
-from ado_nas.errors import ConfigError
+from ado_nas.errors import ConfigError, NegativeVerdict
 from ado_nas.files import read_json, write_json
 from ado_nas.measure.cost import cost
 from ado_nas.modelfolder import load_model, save_model
@@ -105,7 +105,7 @@ def optimize(
 
     Raises:
         ConfigError: the goal cannot be asked for.
-        NegativeVerdict: the teacher is not worth imitating.
+        NegativeVerdict: the teacher is not worth imitating, or every training diverged.
     """
     check(task, spec)
     bench = open_bench(task, workspace, progress)
@@ -160,7 +160,10 @@ def _exported(
     passed = [d.result for d in decisions if d.result.verdict.passed]
     whole = [d.result for d in decisions if d.result.folder]
     if not whole:
-        raise ConfigError("every training diverged; lower training.learning_rate")
+        raise NegativeVerdict(
+            f"every training diverged ({decisions[-1].result.verdict.reason}); lower "
+            "optimization.training.learning_rate"
+        )
     best = passed[-1] if passed else max(whole, key=lambda r: r.verdict.retention)
     reason = _shortfall(spec, best, bool(passed))
     found = Optimized(
