@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,8 @@ def pareto_charts(record: StudyRecord) -> list[Chart]:
     if not record.trials:
         return []
     return [
-        _chart("latency", "Retention against latency", pareto(record, "latency_ms")),
-        _chart("size", "Retention against model size", pareto(record, "size_mb")),
+        chart("latency", "Retention against latency", pareto(record, "latency_ms")),
+        chart("size", "Retention against model size", pareto(record, "size_mb")),
     ]
 
 
@@ -63,28 +64,43 @@ def growth_charts(record: StudyRecord) -> list[Chart]:
     """
     if not any(has_scores(t) and t.feasible for t in record.trials):
         return []
-    return [_chart("growth", "Hypervolume over trials", growth(record))]
+    return [chart("growth", "Hypervolume over trials", growth(record))]
 
 
-def place(chart: Chart) -> Html:
+def chart(name: str, title: str, figure: Any) -> Chart:
+    """A figure of Plotly's, ready for a page.
+
+    Args:
+        name: unlike that of any other figure in the page.
+        title: what it shows.
+        figure: the figure.
+
+    Returns:
+        The chart; what is not finite in it is null.
+    """
+    return Chart(f"plot-{name}", title, json.loads(figure.to_json()))
+
+
+def place(shown: Chart) -> Html:
     """Where a figure is drawn, with its title.
 
     Args:
-        chart: the figure.
+        shown: the figure.
 
     Returns:
         A ``figure`` element that the page's script fills.
     """
-    described = f"{chart.title}. The tables of this page hold the same figures."
-    plot = element("div", id=chart.identifier, class_="plot", role="img", aria_label=described)
-    return element("figure", element("figcaption", chart.title), plot, class_="chart")
+    described = f"{shown.title}. The tables of this page hold the same figures."
+    plot = element("div", id=shown.identifier, class_="plot", role="img", aria_label=described)
+    return element("figure", element("figcaption", shown.title), plot, class_="chart")
 
 
-def legend(charts: list[Chart]) -> Html:
+def legend(charts: list[Chart], roles: Mapping[str, str] = ROLES) -> Html:
     """What each mark means, for the marks that occur.
 
     Args:
         charts: the figures that share it.
+        roles: what each role is called.
 
     Returns:
         A list.
@@ -92,7 +108,7 @@ def legend(charts: list[Chart]) -> Html:
     found = {t["meta"]["role"] for c in charts for t in c.figure["data"] if t.get("x")}
     entries = [
         element("li", _glyph(role), text, class_=f"role-{role.replace('_', '-')}")
-        for role, text in ROLES.items()
+        for role, text in roles.items()
         if role in found
     ]
     return element("ul", *entries, class_="legend")
@@ -115,10 +131,6 @@ def reading(record: StudyRecord) -> Html:
         asked if least else None,
         " Bars are 95% intervals; the ringed point is the pick." if record.front else None,
     )
-
-
-def _chart(name: str, title: str, figure: Any) -> Chart:
-    return Chart(f"plot-{name}", title, json.loads(figure.to_json()))
 
 
 def _glyph(role: str) -> Html:

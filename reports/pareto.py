@@ -59,7 +59,7 @@ def pareto(record: StudyRecord, axis: str) -> go.Figure:
     if stopped.x:
         figure.add_trace(stopped)
     _limits(figure, record)
-    figure.update_xaxes(_ticks([x for trace in figure.data for x in trace.x]))
+    figure.update_xaxes(ticks([x for trace in figure.data for x in trace.x]))
     return figure
 
 
@@ -84,12 +84,12 @@ def _trials(role: str, found: list[Measurements], axis: str, record: StudyRecord
     return go.Scatter(
         x=[getattr(f, axis) for f in shown],
         y=[f.retention for f in shown],
-        error_y=_error([(f.retention or 0.0, f.retention_interval) for f in shown], role)
+        error_y=bars([(f.retention or 0.0, f.retention_interval) for f in shown], role)
         if role == "front"
         else None,
         hovertext=[hover.scored(record.trial(f.number), f) for f in shown],
         customdata=[f.number for f in shown],
-        **_style(role),
+        **style(role),
     )
 
 
@@ -100,11 +100,11 @@ def _training_free(record: StudyRecord, axis: str) -> go.Scatter:
     return go.Scatter(
         x=[p[axis] for p in rows],
         y=[p["retention"] for p in rows],
-        error_y=_error(
+        error_y=bars(
             [(p["retention"], retention_interval(record, p)) for p in rows], "training_free"
         ),
         hovertext=[hover.teacher(p, "Teacher, no training") for p in rows],
-        **_style("training_free"),
+        **style("training_free"),
     )
 
 
@@ -116,7 +116,7 @@ def _reference(record: StudyRecord, axis: str) -> go.Scatter:
         hovertext=[hover.teacher({**record.reference, "retention": 1.0}, "Reference")]
         if there
         else [],
-        **_style("teacher"),
+        **style("teacher"),
     )
 
 
@@ -163,19 +163,35 @@ def _stopped(record: StudyRecord, axis: str) -> go.Scatter:
         yaxis="y2",
         hovertext=[hover.stopped(t, axis) for t in rows],
         customdata=[t.number for t in rows],
-        **_style("stopped"),
+        **style("stopped"),
     )
 
 
-def _style(role: str) -> dict[str, Any]:
+def style(role: str) -> dict[str, Any]:
+    """How the points of a role are drawn.
+
+    Args:
+        role: of `palette.SYMBOLS`.
+
+    Returns:
+        Arguments of a scatter trace, the role in ``meta``.
+    """
     marker: dict[str, Any] = {"symbol": SYMBOLS[role], "size": SIZES[role], "color": LIGHT[role]}
     if SYMBOLS[role].endswith("open"):
         marker["line"] = {"width": 1.6}
     return {"mode": "markers", "meta": {"role": role}, "hoverinfo": "text", "marker": marker}
 
 
-def _error(values: list[tuple[float, tuple[float, float] | None]], role: str) -> dict[str, Any]:
-    """Error bars from intervals; a point without one has a bar of no length."""
+def bars(values: list[tuple[float, tuple[float, float] | None]], role: str) -> dict[str, Any]:
+    """Error bars from intervals; a point without one has a bar of no length.
+
+    Args:
+        values: each point with its interval.
+        role: whose color they have.
+
+    Returns:
+        The ``error_x`` or ``error_y`` of a scatter trace.
+    """
     return {
         "type": "data",
         "symmetric": False,
@@ -187,8 +203,15 @@ def _error(values: list[tuple[float, tuple[float, float] | None]], role: str) ->
     }
 
 
-def _ticks(costs: list[float]) -> dict[str, Any]:
-    """Round costs written in full: enough in a narrow range, few enough in a wide one."""
+def ticks(costs: list[float]) -> dict[str, Any]:
+    """Round costs written in full: enough in a narrow range, few enough in a wide one.
+
+    Args:
+        costs: of all points on a logarithmic axis.
+
+    Returns:
+        Arguments of that axis.
+    """
     found = [c for c in costs if c > 0] or [0.1, 10.0]
     low, high = math.floor(math.log10(min(found))) - 1, math.ceil(math.log10(max(found))) + 1
     span = max(found) / min(found)
