@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports import measurements, wording
-from reports.measurements import Measurements, real
+from reports.measurements import Measurements, bounds, real
 from studies.record import TrialRecord
 
 
@@ -73,6 +73,69 @@ def stopped(trial: TrialRecord, axis: str) -> str:
     return "<br>".join(
         [f"<b>Trial {trial.number}</b>, stopped before scoring", *_lines(why), cost]
     )
+
+
+def setting(row: Mapping[str, Any]) -> str:
+    """The label of one setting of a trade-off.
+
+    Args:
+        row: its figures.
+
+    Returns:
+        Lines in Plotly's markup.
+    """
+    name = _lines(html.escape(str(row.get("label") or "Unnamed")))
+    return "<br>".join(
+        [
+            "<br>".join(f"<b>{line}</b>" for line in name) + _standing(row),
+            *_lines(html.escape(wording.setting(row))),
+            f"retention {_with_interval(row, 'retention', wording.fraction)}",
+            f"gap {_with_interval(row, 'gap', wording.number)}",
+            f"{wording.number(real(row, 'latency_ms'))} ms per image, "
+            f"{wording.number(real(row, 'size_mb'))} MB",
+        ]
+    )
+
+
+def attempt(number: int, stage: Mapping[str, Any]) -> str:
+    """The label of one attempt at a stage.
+
+    Args:
+        number: of the attempt, from 1.
+        stage: its figures.
+
+    Returns:
+        Lines in Plotly's markup.
+    """
+    seconds, rounds = real(stage, "training_s"), stage.get("iterations")
+    trained = [str(stage.get("method") or "")]
+    trained.append(wording.count(rounds, "iteration") if isinstance(rounds, int) else "")
+    trained.append(wording.duration(seconds) if seconds is not None else "")
+    place = html.escape(str(stage.get("stage", wording.ABSENT)))
+    return "<br>".join(
+        [
+            f"<b>Attempt {number}, stage {place}</b>{_standing(stage)}",
+            *_lines(html.escape(", ".join(w for w in trained if w))),
+            f"retention {_with_interval(stage, 'retention', wording.number)}",
+            f"sliced Wasserstein {wording.number(real(stage, 'sliced'))}, "
+            f"allowed {wording.number(real(stage, 'sliced_allowed'))}",
+            *_lines(html.escape(str(stage.get("note") or ""))),
+        ]
+    )
+
+
+def _standing(row: Mapping[str, Any]) -> str:
+    if row.get("chosen"):
+        return ", chosen"
+    if row.get("passed") is None:
+        return ""
+    return ", passed the gate" if row["passed"] else ", refused by the gate"
+
+
+def _with_interval(row: Mapping[str, Any], name: str, write: Any) -> str:
+    value = real(row, name)
+    within = wording.interval(bounds(row, name), write) if value is not None else ""
+    return str(write(value)) + (f" ({within})" if within else "")
 
 
 def _lines(text: str, width: int = 46) -> list[str]:

@@ -7,12 +7,13 @@ import html
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from ado_nas.errors import StudyError
 from ado_nas.progress import Progress
+from reports.measurements import real
 from studies.record import StudyRecord, TrialRecord
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -104,10 +105,50 @@ def show_search(record: StudyRecord, found: dict[str, Any]) -> None:
     """
     from reports.headline import sentence
 
-    print(html.unescape(re.sub(r"<[^>]+>", "", sentence(record))))
+    print(_plain(sentence(record)))
     keys = ("number", "retention", "speedup", "speedup_training_free", "compression")
     table([{**{k: e[k] for k in keys}, **e["values"]} for e in found["front"]])
     print(f"report: {found['report']}")
+
+
+def show_optimized(found: Mapping[str, Any]) -> None:
+    """Print how an optimization ended.
+
+    Args:
+        found: its trade-off, with the folder of the chosen student as ``model`` and the page as
+            ``report`` where there are any.
+    """
+    from reports.gains import sentence
+
+    print(_plain(sentence(found)))
+    if found.get("stages"):
+        table([_stage_row(stage) for stage in found["stages"]])
+    for name in ("model", "report"):
+        if found.get(name):
+            print(f"{name}: {found[name]}")
+
+
+def _stage_row(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """One attempt at a stage, with what followed from it."""
+    size = stage.get("kind") == "size"
+    ends = ("input_mb", "output_mb") if size else ("input_steps", "output_steps")
+    low, high = (real(stage, f"retention_{end}") for end in ("low", "high"))
+    return {
+        "stage": stage.get("stage"),
+        "goal": f"{' -> '.join(cell(real(stage, e)) for e in ends)} {'MB' if size else 'steps'}",
+        **{name: stage.get(name) for name in ("method", "iterations")},
+        "training_s": real(stage, "training_s"),
+        "retention": real(stage, "retention"),
+        "interval": f"{cell(low)} to {cell(high)}",
+        "gate": "passed" if stage.get("passed") else "refused",
+        "then": stage.get("action"),
+        "why": stage.get("note") or "",
+    }
+
+
+def _plain(text: str) -> str:
+    """A sentence of HTML without its tags."""
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
 
 
 @contextmanager

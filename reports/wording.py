@@ -38,6 +38,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{float(rounded):,.{max(0, digits - 1 - magnitude)}f}"
 
 
+def whole(value: float | None) -> str:
+    """A number of steps or of iterations, such as 1,000."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
 def times(value: float | None) -> str:
     """A ratio with its sign, such as 38 times or 6.2 times; one decimal below ten."""
     if value is None or not math.isfinite(value):
@@ -96,6 +101,21 @@ def sampler(facts: Mapping[str, Any]) -> str:
     guidance = facts.get("guidance")
     if isinstance(guidance, (int, float)) and guidance != 1:
         words.append(f"guidance {guidance:g}")
+    return ", ".join(w for w in words if w)
+
+
+def setting(row: Mapping[str, Any]) -> str:
+    """A sampler with its number of steps, as far as they are known.
+
+    Args:
+        row: perhaps solver, schedule and steps.
+
+    Returns:
+        For example ``DPM++(2M), Karras levels, 4 steps``.
+    """
+    steps = row.get("steps")
+    words = [sampler({key: row[key] for key in ("solver", "schedule") if row.get(key)})]
+    words.append(count(steps, "step") if isinstance(steps, int) else "")
     return ", ".join(w for w in words if w)
 
 

@@ -54,6 +54,7 @@ WITHOUT_MLX = (
     "reports.summary",
     "reports.terminal",
     "reports.dashboard",
+    "reports.tradeoff",
     "cli",
 )
 

@@ -220,6 +220,84 @@ def emptied(record: StudyRecord, trials: tuple[TrialRecord, ...] = ()) -> StudyR
     )
 
 
+def row(
+    kind: str, label: str, steps: int, size: float, kept: float, **more: Any
+) -> dict[str, Any]:
+    """A made-up setting of a trade-off."""
+    gap = (REFERENCE_GAP + FLOOR) / kept - FLOOR
+    return {
+        "kind": kind,
+        "label": label,
+        "steps": steps,
+        "solver": "ddim" if kind == "student" else "dpmpp_2m",
+        "schedule": "dp" if kind == "student" else "karras",
+        "size_mb": size,
+        "latency_ms": REFERENCE_MS * steps / 50 * (size / REFERENCE_MB) ** 0.5,
+        **dict(zip(("gap", "gap_low", "gap_high"), (gap, 0.9 * gap, 1.1 * gap), strict=True)),
+        **{"retention": kept, "retention_low": 0.96 * kept, "retention_high": 1.03 * kept},
+        **{"passed": None, "chosen": False, "stage": None, "samples": None, **more},
+    }
+
+
+def attempt(stage: int, before: int, after: int, size: float, kept: float) -> dict[str, Any]:
+    """A made-up attempt at a stage, passed where it kept 0.95."""
+    passed = kept >= 0.95
+    return {
+        "stage": stage,
+        "kind": "steps" if before != after else "size",
+        "input_steps": before,
+        "output_steps": after,
+        "input_mb": REFERENCE_MB,
+        "output_mb": size,
+        "method": "anchored",
+        "iterations": 500,
+        "training_s": 41.3,
+        **{"retention": kept, "retention_low": kept - 0.03, "retention_high": kept + 0.02},
+        "sliced": 0.081,
+        "sliced_allowed": 0.085,
+        "passed": passed,
+        "action": "passed" if passed else "doubled",
+        "note": "" if passed else f"retention {kept} is below 0.95",
+    }
+
+
+@pytest.fixture
+def tradeoff(tmp_path: Path) -> dict[str, Any]:
+    """A made-up optimization whose sample grids lie in the test's folder."""
+    for name, damage in (("reference.png", 0.0), ("student.png", 0.6)):
+        grid(tmp_path / name, damage)
+    free = ((25, 0.995), (12, 0.97), (8, 0.93), (4, 0.47))
+    return {
+        "name": "made-up",
+        "quality_threshold": 0.95,
+        "reached": True,
+        "plan": {"original": 50, "stages": [7, 4], "errors": [1.0], "reason": "47 times as far"},
+        "device": "Made-up CPU, 2 cores",
+        "samples": 1000,
+        "noise_sets": 4,
+        "rows": [
+            row("reference", "Reference", 50, REFERENCE_MB, 1.0, samples="reference.png"),
+            *(row("training_free", f"{n} steps", n, REFERENCE_MB, kept) for n, kept in free),
+            row("student", "7 steps", 7, REFERENCE_MB, 0.985, passed=True, stage=1),
+            row("student", "4 steps", 4, REFERENCE_MB, 0.92, passed=False, stage=2),
+            row(
+                "student",
+                "4 steps, narrow",
+                4,
+                REFERENCE_MB / 4,
+                0.96,
+                **{"passed": True, "chosen": True, "stage": 3, "samples": "student.png"},
+            ),
+        ],
+        "stages": [
+            attempt(1, 50, 7, REFERENCE_MB, 0.985),
+            attempt(2, 7, 4, REFERENCE_MB, 0.92),
+            attempt(2, 7, 4, REFERENCE_MB, 0.97),
+            attempt(3, 4, 4, REFERENCE_MB / 4, 0.96),
+        ],
+    }
+
+
 @pytest.fixture
 def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
     """Makes made-up studies in a workspace of the test's own."""

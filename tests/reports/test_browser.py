@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Dialog, Page, sync_playwright
 
 from reports.page import write_report
+from reports.tradeoff import write_tradeoff
 from studies.record import StudyRecord
 
 MakeStudy = Callable[..., StudyRecord]
@@ -183,3 +185,38 @@ def test_report_of_500_trials_is_small_and_whole(
     assert opened.said == []
     assert opened.page.locator("#trials tbody tr").count() == 500
     opened.page.close()
+
+
+def test_tradeoff_draws_offline_and_without_a_complaint(
+    browser: BrowserContext, tradeoff: dict[str, Any], tmp_path: Path
+) -> None:
+    tradeoff["name"] = SCRIPT
+    tradeoff["rows"] = [row | {"label": SCRIPT} for row in tradeoff["rows"]]
+    path = write_tradeoff(tradeoff, tmp_path / "tradeoff.html")
+    opened = load(browser, path)
+    page = opened.page
+    assert page.locator(".eyebrow b").inner_text() == SCRIPT
+    drawn = page.locator("#plot-tradeoff .scatterlayer .point")
+    assert drawn.count() == 3 * (len(tradeoff["rows"]) + 1)
+    assert page.locator("#plot-stages .scatterlayer .point").count() == len(tradeoff["stages"])
+    page.evaluate("Plotly.Fx.hover('plot-tradeoff', [{curveNumber: 0, pointNumber: 0}])")
+    assert SCRIPT in (page.locator("#plot-tradeoff .hovertext").first.text_content() or "")
+    emit = "document.getElementById('plot-tradeoff').emit"
+    page.evaluate(f"{emit}('plotly_click', {{points: [{{customdata: 'row-5'}}]}})")
+    assert page.url.endswith("#row-5")
+    check_stacked(page)
+    assert opened.said == []
+    assert [url for url in opened.asked if not url.startswith("data:")] == [path.as_uri()]
+    page.close()
+
+
+def check_stacked(page: Page) -> None:
+    """Plots that stand side by side stand one below the other on a narrow screen."""
+    plot = "document.getElementById('plot-tradeoff')._fullLayout"
+    lefts = f"['xaxis', 'xaxis2', 'xaxis3'].map(name => {plot}[name]._offset)"
+    first, second, third = page.evaluate(lefts)
+    assert first < second < third
+    page.set_viewport_size({"width": 400, "height": 800})
+    until(lambda: len(set(page.evaluate(lefts))) == 1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size({"width": 1280, "height": 900})
