@@ -46,11 +46,13 @@ def gains(found: Mapping[str, Any]) -> Gains | None:
         found: the trade-off as `optimize` writes it.
 
     Returns:
-        The gains, or None where no student was chosen.
+        The gains, or None where no student was chosen or the gate refused the one that was.
     """
     rows = found.get("rows") or []
     chosen = next((r for r in rows if r.get("chosen") and r.get("kind") == "student"), None)
-    return None if chosen is None else Gains(chosen, reference(rows), _rival(rows, chosen))
+    if chosen is None or chosen.get("passed") is False:
+        return None
+    return Gains(chosen, reference(rows), _rival(rows, chosen))
 
 
 def reference(rows: list[Row]) -> Row:
@@ -160,7 +162,7 @@ def _start(found: Mapping[str, Any], won: Gains) -> str:
     steps, before = won.chosen.get("steps"), won.reference.get("steps")
     amount = wording.count(steps, "step") if isinstance(steps, int) else "The student"
     draws = "draw images " if isinstance(steps, int) and steps != 1 else "draws images "
-    if not found.get("reached"):
+    if found.get("reached") is False:
         stages = (found.get("plan") or {}).get("stages") or [0]
         missed = isinstance(steps, int) and steps > stages[-1] > 0
         target = f" of {wording.count(stages[-1], 'step')}" if missed else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports import measurements, wording
-from reports.measurements import Measurements, bounds, real
+from reports.measurements import Measurements, real, spread
 from studies.record import TrialRecord
 
 
@@ -133,9 +133,8 @@ def _standing(row: Mapping[str, Any]) -> str:
 
 
 def _with_interval(row: Mapping[str, Any], name: str, write: Any) -> str:
-    value = real(row, name)
-    within = wording.interval(bounds(row, name), write) if value is not None else ""
-    return str(write(value)) + (f" ({within})" if within else "")
+    within = wording.interval(spread(row, name), write)
+    return str(write(real(row, name))) + (f" ({within})" if within else "")
 
 
 def _lines(text: str, width: int = 46) -> list[str]:

@@ -134,6 +134,12 @@ def bounds(source: Mapping[str, Any], name: str) -> Interval | None:
     return None if low is None or high is None else (min(low, high), max(low, high))
 
 
+def spread(source: Mapping[str, Any], name: str) -> Interval | None:
+    """The interval of a figure that is known, unless it has no width."""
+    found = bounds(source, name)
+    return found if found and found[0] < found[1] and real(source, name) is not None else None
+
+
 def _measurements(
     record: StudyRecord, trial: TrialRecord, again: Mapping[str, Any]
 ) -> Measurements:

@@ -1,4 +1,4 @@
-"""What is said of an optimization that chose no student: how near it came, and what to do."""
+"""What is said where no student passed the gate: how near it came, and what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def sentence(found: Mapping[str, Any]) -> str:
     """That nothing passed, and what the best attempt kept.
 
     Args:
-        found: a trade-off without a chosen student.
+        found: a trade-off without a student that passed.
 
     Returns:
         One sentence.
@@ -43,14 +43,16 @@ def advice(found: Mapping[str, Any]) -> str:
     """Why the last attempt failed, and what may help.
 
     Args:
-        found: a trade-off without a chosen student.
+        found: a trade-off without a student that passed.
 
     Returns:
-        One or two sentences.
+        Up to three sentences.
     """
     tried = found.get("stages") or []
     if not tried:
         return "Run it again; it goes on where it stands."
     why = str(tried[-1].get("note") or "")
     said = f"The last attempt: {why}. " if why else ""
+    if any(row.get("chosen") for row in found.get("rows") or []):
+        said += "The best of them was kept all the same. "
     return f"{said}Give the stages more iterations, aim at more steps, or lower the threshold."

@@ -11,7 +11,7 @@ from reports import charts, curves, gains, gallery, shell, wording
 from reports.charts import Chart
 from reports.curves import stages_figure, tradeoff_figure
 from reports.markup import Child, Html, element, join, table
-from reports.measurements import bounds, real
+from reports.measurements import real, spread
 
 __all__ = ["page", "stages_figure", "tradeoff_figure", "write_tradeoff"]
 
@@ -26,7 +26,6 @@ ROW_HEADERS = (
     "Faster",
     "Size, MB",
     "Smaller",
-    "Sampler",
     "Gate",
 )
 STAGE_HEADERS = (
@@ -69,7 +68,7 @@ def page(found: Mapping[str, Any], folder: Path) -> str:
         The document, with styles, script, figures, images and Plotly inside.
     """
     name, drawn = str(found.get("name") or "unnamed"), _charts(found)
-    link = element("a", DATA, href=DATA) if (folder / DATA).is_file() else None
+    data = [element("a", DATA, href=DATA)] if (folder / DATA).is_file() else []
     return shell.whole(
         f"{name} · ADO-NAS trade-off",
         join(["ADO-NAS trade-off · ", element("b", name)]),
@@ -85,7 +84,7 @@ def page(found: Mapping[str, Any], folder: Path) -> str:
             _stages(found, drawn),
             shell.section("notes", "What the figures mean", _notes(found)),
         ],
-        shell.footer(link) if link else shell.footer(),
+        shell.footer(*data),
         list(drawn.values()),
     )
 
@@ -127,7 +126,8 @@ def _tradeoff(found: Mapping[str, Any], drawn: Mapping[str, Chart]) -> Html:
         "Up and to the left is better. The upper dotted line is the reference's quality, the "
         f"lower one the least retention asked for, {least}. Bars are intervals"
     )
-    ringed = "; the ringed point is the chosen student." if gains.gains(found) else "."
+    chosen = any(row.get("chosen") for row in found.get("rows") or [])
+    ringed = "; the ringed point is the chosen student." if chosen else "."
     return shell.section(
         "tradeoff",
         "Quality against cost",
@@ -151,8 +151,9 @@ def _row_table(found: Mapping[str, Any]) -> Html:
 def _row(number: int, row: Mapping[str, Any], source: Mapping[str, Any]) -> Html:
     chosen = bool(row.get("chosen"))
     tag = element("span", "chosen", class_="tag") if chosen else None
-    head = element("th", str(row.get("label") or "Unnamed"), tag, scope="row")
     sampler = wording.sampler({k: row[k] for k in ("solver", "schedule") if row.get(k)})
+    label, small = str(row.get("label") or "Unnamed"), element("small", sampler)
+    head = element("th", label, tag, small, scope="row")
     cells: list[Child] = [
         wording.whole(real(row, "steps")),
         _bounded(row, "retention", wording.fraction),
@@ -161,7 +162,6 @@ def _row(number: int, row: Mapping[str, Any], source: Mapping[str, Any]) -> Html
         wording.times(gains.ratio(source, row, "latency_ms")),
         wording.number(real(row, "size_mb")),
         wording.times(gains.ratio(source, row, "size_mb")),
-        sampler or wording.ABSENT,
         _gate(row.get("passed")),
     ]
     mark = "pick" if chosen else "reference" if row.get("kind") == "reference" else None
@@ -216,9 +216,8 @@ def _allowed(stage: Mapping[str, Any]) -> Html:
 
 
 def _bounded(row: Mapping[str, Any], name: str, write: Any = wording.number) -> Html:
-    value = real(row, name)
-    within = wording.interval(bounds(row, name), write) if value is not None else ""
-    return join([write(value), element("small", f"[{within}]") if within else None])
+    within = wording.interval(spread(row, name), write)
+    return join([write(real(row, name)), element("small", f"[{within}]") if within else None])
 
 
 def _gate(passed: bool | None) -> Child:
@@ -242,6 +241,8 @@ def _notes(found: Mapping[str, Any]) -> Html:
         f"{wording.fraction(real(found, 'quality_threshold'))}, the lower end of its 90% interval "
         "is not more than 0.05 below that, and its sliced Wasserstein distance is not above what "
         "is allowed beyond its interval.",
+        "Retentions of students are averages over all noise sets with 90% intervals; those of "
+        "training-free settings, and all gaps, are of the first noise set with 95% intervals.",
         "A refused attempt is forgotten: the next one starts from the last student that passed.",
         f"Latencies are per image, measured on {wording.device(found)}; they compare within this "
         "page, not with other machines. Sizes are counted exactly.",

@@ -85,6 +85,8 @@ def test_sentence_says_how_near_it_came_when_nothing_passed(
     assert "The last attempt: retention 0.92 is below 0.95." in subtitle(tradeoff)
     show_optimized(tradeoff)
     assert capsys.readouterr().out.splitlines()[0] == said
+    tradeoff["rows"].append({"kind": "student", "chosen": True, "passed": False})
+    assert sentence(tradeoff) == said and "The best of them was kept" in subtitle(tradeoff)
     tradeoff["stages"] *= 2
     assert "the best of 2 attempts kept 0.92" in sentence(tradeoff)
     tradeoff["stages"] = [{"retention": math.nan}]

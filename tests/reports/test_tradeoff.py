@@ -51,10 +51,13 @@ def read(found: dict[str, Any], folder: Path) -> Reader:
 def test_page_is_whole_and_stands_alone_when_written(
     tradeoff: dict[str, Any], tmp_path: Path
 ) -> None:
-    before = copy.deepcopy(tradeoff)
     (tmp_path / "tradeoff.json").write_text("{}")
+    free = tradeoff["rows"][1]
+    free["retention_low"] = free["retention_high"] = free["retention"] = 0.7654
+    before = copy.deepcopy(tradeoff)
     page = read(tradeoff, tmp_path)
     assert tradeoff == before
+    assert "0.77[" not in page.text and "0.77 to" not in page.text
     assert len(page.ids) == len(set(page.ids))
     assert {f"row-{i}" for i in range(8)} | {f"attempt-{i}" for i in range(1, 5)} <= set(page.ids)
     assert len(page.sources) == 2
