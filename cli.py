@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,6 +154,7 @@ def optimize(
     Example: python cli.py optimize --preset digits --target-steps 2 --compress auto
     """
     from ado_nas.data import check
+    from ado_nas.errors import ConfigError
     from reports import terminal
     from studies.config import resolve
 
@@ -176,15 +178,23 @@ def optimize(
     place = _workspace(workspace)
     from ado_nas.distillation.optimize import check as check_goal
     from ado_nas.distillation.optimize import optimize as run
+    from reports.tradeoff import write_tradeoff
 
     check_goal(settings.task, settings.optimization)
+    if out and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; give a folder")
     with terminal.progress() as progress:
         found = run(settings.task, settings.optimization, place, progress)
-    told = dataclasses.asdict(found)
+    points = json.loads(Path(found.tradeoff).read_text())
+    page = write_tradeoff(points, Path(found.tradeoff).with_suffix(".html"))
+    places = {"model": found.model, "report": str(page)}
+    if out:
+        shutil.copytree(found.model, out, dirs_exist_ok=True)
+        places["model"] = str(out)
     if as_json:
-        _json(told)
+        _json({**dataclasses.asdict(found), **places})
     else:
-        terminal.sections({k: v for k, v in told.items() if k not in ("stages", "plan")})
+        terminal.show_optimized({**points, **places})
     raise typer.Exit(0 if found.reached else 1)
 
 

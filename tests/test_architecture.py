@@ -32,7 +32,18 @@ ONLY_IN = {
     "diffusers": ("benchmarks/", "ado_nas/interop/"),
     "typer": ("cli.py",),
 }
-AT_THE_TOP_OF_CLI = {"__future__", "collections", "dataclasses", "json", "math", "pathlib", "sys"}
+AT_THE_TOP_OF_CLI = {
+    *("__future__", "collections", "dataclasses", "json", "math", "pathlib", "shutil", "sys"),
+}
+    "__future__",
+    "collections",
+    "dataclasses",
+    "json",
+    "math",
+    "pathlib",
+    "shutil",
+    "sys",
+}
 WITHOUT_MLX = (
     "ado_nas.errors",
     "ado_nas.specs",

@@ -107,7 +107,7 @@ def test_killed_in_mid_stage_it_goes_on_from_its_checkpoint(
 ) -> None:
     whole = tmp_path / "whole"
     shutil.copytree(workspace, whole)
-    given = {"threshold": 0.01, "iterations": 60, "batch": 16}
+    given = {"threshold": 0.01, "iterations": 30, "batch": 16}
     expected = optimize(whole, **given)
     assert expected.returncode == 0, expected.stderr
     process = subprocess.Popen(command(workspace, **given), stdout=subprocess.DEVNULL)
@@ -120,7 +120,7 @@ def test_killed_in_mid_stage_it_goes_on_from_its_checkpoint(
     assert not list(attempts.glob("*/result.json"))
     done = optimize(workspace, **given)
     assert done.returncode == 0, done.stderr
-    assert "iterations: 1/60" not in done.stderr
+    assert "iterations: 1/30" not in done.stderr
     weights = [
         dict(np.load(path, allow_pickle=False)) if path.suffix == ".npz" else path.read_bytes()
         for path in (

@@ -193,7 +193,8 @@ def _exported(
         {**model.card, **provenance, "confirmation": found.confirmation, "reached": found.reached},
     )
     shutil.copyfile(best.folder / "samples.png", folder / "model" / "samples.png")
-    write_json(folder / TRADEOFF, tradeoff(bench, spec, facts, chosen, decisions, best, folder))
+    points = tradeoff(bench, spec, facts, chosen, decisions, best, folder)
+    write_json(folder / TRADEOFF, {**points, "reached": found.reached})
     write_json(folder / RESULT, told)
     return found
 
