@@ -35,15 +35,6 @@ ONLY_IN = {
 AT_THE_TOP_OF_CLI = {
     *("__future__", "collections", "dataclasses", "json", "math", "pathlib", "shutil", "sys"),
 }
-    "__future__",
-    "collections",
-    "dataclasses",
-    "json",
-    "math",
-    "pathlib",
-    "shutil",
-    "sys",
-}
 WITHOUT_MLX = (
     "ado_nas.errors",
     "ado_nas.specs",

@@ -17,13 +17,14 @@ from ado_nas.data import Dataset
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoise, forward_noise
 from ado_nas.distillation.course import Course
-from ado_nas.distillation.trajectories import Bank
+from ado_nas.distillation.trajectories import Bank, nearest_indices
 from ado_nas.models.unet import UNet
 from ado_nas.specs import TeacherSpec, UNetSpec
 from ado_nas.training import teacher
 
 _ROUNDING = 1e-8  # keeps the root's slope finite at 0
 _SPREAD = 0.5  # of the data that the published settings are for
+REACH = 4  # levels of a bank; with 1 a student of one step was far worse, with all somewhat
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ def tuned(
     return Course("consistency", levels, batches, consistency_loss)
 
 
-def taught(bank: Bank, levels: Levels, batch: int, seed: int, reach: int = 1) -> Course:
+def taught(bank: Bank, levels: Levels, batch: int, seed: int, reach: int = REACH) -> Course:
     """Learn from the teacher: both states lie on one of its trajectories.
+
+    Half of the upper states lie where the student will be sampled, the others anywhere.
 
     Args:
         bank: of trajectories.
@@ -89,24 +92,26 @@ def taught(bank: Bank, levels: Levels, batch: int, seed: int, reach: int = 1) ->
         seed: of the batches.
         reach: levels of the bank between the two states; all of them for the trajectory's end.
 
-    Source: Song et al. 2023 (consistency models), algorithm 2, with the teacher's steps cached
-    and the loss and weight of `consistency_loss`.
+    Source: Song et al. 2023 (consistency models), algorithm 2 with weight 1, the teacher's steps
+    cached, and the loss of `end_loss`.
     """
     last, count = bank.states.shape[0] - 1, bank.states.shape[1]
     known = np.zeros(count, np.int32) if bank.labels is None else bank.labels
     sigma = bank.levels.astype(np.float32)
+    sampled = np.array(nearest_indices(levels, bank.levels)[:-1])
 
     def batches(start: int) -> Iterator[tuple[mx.array, ...]]:
         iteration = start
         while True:
             rng = np.random.default_rng((seed, iteration))
             i, rows = rng.integers(0, last, batch), rng.integers(0, count, batch)
+            i = np.where(rng.random(batch) < 0.5, rng.choice(sampled, batch), i)
             j = np.minimum(i + reach, last)
             arrays = bank.states[i, rows], sigma[i], bank.states[j, rows], sigma[j], known[rows]
             yield tuple(mx.array(a) for a in arrays)
             iteration += 1
 
-    return Course("consistency", levels, batches, consistency_loss)
+    return Course("consistency", levels, batches, end_loss)
 
 
 def lower_level(t: mx.array, sigma_data: float, q: float) -> mx.array:
@@ -147,9 +152,35 @@ def consistency_loss(
 
     Source: Geng et al. 2024 (ECT), the loss of the authors' code for CIFAR-10, with c = 0.
     """
+    slope = _apart(model, x, t, below, r, labels) / (t - r)[:, None, None, None]
+    return mx.mean(mx.sqrt(mx.square(slope).sum(axis=(1, 2, 3)) + _ROUNDING))
+
+
+def end_loss(
+    model: UNet, x: mx.array, t: mx.array, below: mx.array, r: mx.array, labels: mx.array
+) -> mx.array:
+    """`consistency_loss` without its weight, for levels far apart; by the root of the mean.
+
+    Args:
+        model: the student.
+        x: (B, H, W, C), the upper states.
+        t: (B,), their levels.
+        below: (B, H, W, C), the lower states of the same trajectories.
+        r: (B,), their levels, r < t; where it is 0 the state is the end itself.
+        labels: (B,) int32; ignored by an unconditional network.
+
+    Returns:
+        A scalar.
+    """
+    error = mx.square(_apart(model, x, t, below, r, labels)).mean(axis=(1, 2, 3))
+    return mx.mean(mx.sqrt(error + _ROUNDING))
+
+
+def _apart(
+    model: UNet, x: mx.array, t: mx.array, below: mx.array, r: mx.array, labels: mx.array
+) -> mx.array:
+    """The end seen from the upper state less that seen from the lower one, which stands fixed."""
     # The network takes the logarithm of its level, so that it cannot be asked at level 0.
     known, asked = r <= 0, mx.where(r <= 0, t, r)
     end = mx.where(known[:, None, None, None], below, denoise(model, below, asked, labels))
-    error = denoise(model, x, t, labels) - mx.stop_gradient(end)
-    slope = error / (t - r)[:, None, None, None]
-    return mx.mean(mx.sqrt(mx.square(slope).sum(axis=(1, 2, 3)) + _ROUNDING))
+    return denoise(model, x, t, labels) - mx.stop_gradient(end)

@@ -16,6 +16,7 @@ from ado_nas.diffusion.sampling import generate, noise
 from ado_nas.distillation.consistency import (
     Tuning,
     consistency_loss,
+    end_loss,
     lower_level,
     taught,
     tuned,
@@ -136,11 +137,20 @@ def test_gradient_of_tuning_vanishes_at_the_end_of_the_trajectory_alone() -> Non
 def test_exact_function_alone_has_no_loss_on_the_teachers_trajectories() -> None:
     for reach in (1, 3, 100):
         batch = next(taught(bank(), LEVELS, 256, seed=0, reach=reach).batches(0))
-        losses = [float(consistency_loss(Known(end), *batch)) for end in (True, False)]  # type: ignore[arg-type]
+        losses = [float(end_loss(Known(end), *batch)) for end in (True, False)]  # type: ignore[arg-type]
         assert losses[0] < 2e-3 * losses[1]
         assert np.all(np.array(batch[3]) < np.array(batch[1]))
         if reach == 100:
             assert not np.array(batch[3]).any()
+
+
+def test_half_of_the_states_lie_where_the_student_is_sampled() -> None:
+    levels = np.array([bank().levels[0], bank().levels[3], 0.0])
+    drawn = np.array(next(taught(bank(), levels, 4096, seed=0).batches(0))[1])
+    shares = [np.isclose(drawn, level).mean() for level in bank().levels[:-1]]
+    often, seldom = 0.25 + 1 / 16, 1 / 16
+    expected = [often, seldom, seldom, often, *[seldom] * 4]
+    np.testing.assert_allclose(shares, expected, atol=0.03)
 
 
 def test_loss_agrees_with_float64_where_the_end_is_known_or_not() -> None:
@@ -153,6 +163,8 @@ def test_loss_agrees_with_float64_where_the_end_is_known_or_not() -> None:
     arrays = [mx.array(a.astype(np.float32)) for a in (x, t, below, r)]
     found = consistency_loss(Known(True), *arrays, mx.zeros(4, mx.int32))  # type: ignore[arg-type]
     assert float(found) == pytest.approx(np.mean(distance / (t - r)), rel=1e-4)
+    found = end_loss(Known(True), *arrays, mx.zeros(4, mx.int32))  # type: ignore[arg-type]
+    assert float(found) == pytest.approx(np.mean(distance / 8), rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["tuned", "taught"])
