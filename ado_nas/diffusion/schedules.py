@@ -8,28 +8,36 @@ from ado_nas.diffusion.levels import Levels, karras_levels, logsnr_levels
 from ado_nas.errors import SpecError, nearest
 
 
-def jump_costs(states: np.ndarray, denoised: np.ndarray, levels: Levels) -> np.ndarray:
-    """What one DDIM jump between any two levels of a trajectory costs.
+def jump_costs(
+    states: np.ndarray, denoised: np.ndarray, levels: Levels, sigma_data: float
+) -> np.ndarray:
+    """What one DDIM jump between any two levels of a trajectory costs at the trajectory's end.
+
+    A landing that is off by so much at a high noise level hardly moves the image that comes of it:
+    for Gaussian data what is left of it is sigma_data^2 / (sigma^2 + sigma_data^2) of its square.
 
     Args:
         states: (T + 1, M, ...) teacher states at `levels`.
         denoised: (T, M, ...) the teacher's denoised images there.
         levels: (T + 1,), falling, the last 0.
+        sigma_data: standard deviation of the data.
 
     Returns:
         (T + 1, T + 1) float64: mean squared distance from the landing of i -> j to the teacher's
-        state at j; infinite where j <= i.
+        state at j, carried to the end; infinite where j <= i.
 
-    Source: Chen et al. 2024 (GITS), section 3.3, with a squared distance.
+    Source: Chen et al. 2024 (GITS), section 3.3, with a squared distance; the share that is left
+    is that of the probability-flow equation for Gaussian data (Karras et al. 2022, eq. 4).
     """
     count = len(levels)
     costs = np.full((count, count), np.inf)
     flat = states.reshape(count, -1)
     clean = denoised.reshape(count - 1, -1)
+    left = sigma_data**2 / (levels**2 + sigma_data**2)
     for i in range(count - 1):
         ratios = levels[i + 1 :, None] / levels[i]
         landed = ratios * flat[i] + (1 - ratios) * clean[i]
-        costs[i, i + 1 :] = np.mean((landed - flat[i + 1 :]) ** 2, axis=1)
+        costs[i, i + 1 :] = left[i + 1 :] * np.mean((landed - flat[i + 1 :]) ** 2, axis=1)
     return costs
 
 

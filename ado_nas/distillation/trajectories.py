@@ -20,7 +20,7 @@ from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 from ado_nas.specs import TrajectorySpec, digest, to_dict
 
-SCHEMA = 1
+SCHEMA = 2  # raise it when states or costs change
 STATES, META = "states.npy", "bank.json"
 _COST_SAMPLES = 256
 _BATCH = 128
@@ -162,7 +162,7 @@ def _draw(
         few = np.array(states[:, :_COST_SAMPLES])
         states.flush()
         del states
-    costs = jump_costs(few, implied_denoised(few, levels), levels)
+    costs = jump_costs(few, implied_denoised(few, levels), levels, unet.sigma_data)
     meta = {
         "key": key,
         "spec": to_dict(spec),

@@ -30,11 +30,17 @@ def test_jump_costs_agree_with_single_jumps() -> None:
     rng = np.random.default_rng(0)
     levels = karras_levels(4, 0.1, 10.0)
     states, denoised = rng.standard_normal((5, 3, 2, 2, 1)), rng.standard_normal((4, 3, 2, 2, 1))
-    costs = jump_costs(states, denoised, levels)
+    costs = jump_costs(states, denoised, levels, 0.5)
+
+    def end(x: np.ndarray, level: float) -> np.ndarray:
+        """Where the exact flow of Gaussian data leads."""
+        return x * 0.5 / np.sqrt(level**2 + 0.5**2)
+
     for i, j in itertools.combinations(range(5), 2):
         slope = (states[i] - denoised[i]) / levels[i]
         landed = states[i] + (levels[j] - levels[i]) * slope
-        assert costs[i, j] == pytest.approx(np.mean((landed - states[j]) ** 2))
+        apart = end(landed, levels[j]) - end(states[j], levels[j])
+        assert costs[i, j] == pytest.approx(np.mean(apart**2))
         assert costs[j, i] == np.inf
 
 

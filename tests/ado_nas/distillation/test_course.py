@@ -25,7 +25,7 @@ def lessons() -> Lessons:
     clean = rng.standard_normal((16, 8, 8, 1))
     states = clean + levels[:, None, None, None, None] * rng.standard_normal((16, 8, 8, 1))
     states = states.astype(np.float32)
-    costs = jump_costs(states, implied_denoised(states, levels), levels)
+    costs = jump_costs(states, implied_denoised(states, levels), levels, 0.5)
     return Lessons(Bank(states, None, levels, costs, "key"), [0, 2, 4])
 
 
