@@ -49,6 +49,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "inheritance": Benchmark(
         "benchmarks.inheritance", 15, "students from scratch, sliced, and from a supernet"
     ),
+    "distillation": Benchmark(
+        "benchmarks.distillation", 45, "ways of distilling at equal wall time, for 1, 2, 4 steps"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

@@ -31,13 +31,13 @@ from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
-from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.reference import measure_reference
 from ado_nas.specs import DistillationSpec, TaskSpec, digest
 from ado_nas.training.step import Stepper, schedule
 from ado_nas.training.teacher import batches, edm_loss
+from studies.config import resolve
 
 METHODS = ("anchored", "at once", "chained", "consistency", "images alone", "plain")
 STEPS = (1, 2, 4)
@@ -54,6 +54,7 @@ def run(
     workspace: Path,
     progress: Progress,
     task: TaskSpec | None = None,
+    training: DistillationSpec | None = None,
     seconds: float = SECONDS,
     seeds: int = SEEDS,
 ) -> dict[str, Any]:
@@ -66,6 +67,8 @@ def run(
             stopped goes on.
         progress: told of each training.
         task: other than the shapes16 preset's.
+        training: batch, learning rate and averaging, other than the preset's; its iterations do
+            not count.
         seconds: of training a student; what is timed is the training alone.
         seeds: how many.
 
@@ -79,10 +82,11 @@ def run(
     cases = [(seed + i, m, s) for i in range(seeds) for m in METHODS for s in STEPS]
     if row is not None and not 0 <= row < len(cases):
         raise ConfigError(f"row {row}: give 0 to {len(cases) - 1}")
-    task = task or _task()
-    bench = open_bench(task, workspace, progress)
+    preset = resolve("shapes16")
+    training = training or preset.optimization.training
+    bench = open_bench(task or preset.task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
-    about = SCHEMA, bench.digests, OptimizationSpec().training, bench.task.quality, seconds
+    about = SCHEMA, bench.digests, training, bench.task.quality, seconds
     rows = []
     chosen = cases if row is None else [cases[row]]
     for case in chosen:
@@ -90,7 +94,7 @@ def run(
         kept = workspace / "benchmarks" / "distillation" / f"{key}.json"
         found = read_json(kept)
         if found is None:
-            found = _row(bench, reference, case, seconds)
+            found = _row(bench, reference, case, training, seconds)
             write_json(kept, found)
         rows.append(found)
         progress("students by method", len(rows), len(chosen), f"{case[1]}, {case[2]} steps")
@@ -103,14 +107,12 @@ def run(
     }
 
 
-def _task() -> TaskSpec:
-    from studies.config import resolve
-
-    return resolve("shapes16").task
-
-
 def _row(
-    bench: Bench, reference: dict[str, Any], case: tuple[int, str, int], seconds: float
+    bench: Bench,
+    reference: dict[str, Any],
+    case: tuple[int, str, int],
+    training: DistillationSpec,
+    seconds: float,
 ) -> dict[str, Any]:
     seed, method, steps = case
     unet = build_unet(scaled(bench.teacher.unet.spec, SHARE), seed)
@@ -118,8 +120,8 @@ def _row(
     stages = _stages(bench, method, steps)
     course, spent, done = None, 0.0, 0
     for stage in stages:
-        course = _course(bench, method, stage, unet, course, seed)
-        took, count = _trained(unet, course, seconds / len(stages))
+        course = _course(bench, method, stage, unet, course, training.batch, seed)
+        took, count = _trained(unet, course, training, seconds / len(stages))
         spent, done = spent + took, done + count
     assert course is not None
     quality = bench.task.quality
@@ -148,15 +150,21 @@ def _stages(bench: Bench, method: str, steps: int) -> tuple[int, ...]:
 
 
 def _course(
-    bench: Bench, method: str, steps: int, unet: UNet, before: Course | None, seed: int
+    bench: Bench,
+    method: str,
+    steps: int,
+    unet: UNet,
+    before: Course | None,
+    batch: int,
+    seed: int,
 ) -> Course:
-    batch, bank = OptimizationSpec().training.batch, bench.bank
-    path = bank.schedule("dp", steps)
-    levels = bank.levels[path]
     if method == "chained":
         source = _copy(unet) if before else bench.teacher.unet
         grid = before.levels if before else _karras(bench, 2 * steps)
         return chained(source, grid, steps, bench.dataset, batch, seed)
+    bank = bench.bank
+    path = bank.schedule("dp", steps)
+    levels = bank.levels[path]
     if method == "consistency":
         return taught(bank, levels, batch, seed)
     if method == "images alone":
@@ -187,9 +195,10 @@ def _copy(unet: UNet) -> UNet:
     return twin
 
 
-def _trained(unet: UNet, course: Course, seconds: float) -> tuple[float, int]:
+def _trained(
+    unet: UNet, course: Course, training: DistillationSpec, seconds: float
+) -> tuple[float, int]:
     """Train for about so long; the iterations are counted from a few that are timed first."""
-    training = OptimizationSpec().training
     count = max(1, round(seconds / _iteration_seconds(_copy(unet), course, training)))
     spec = dataclasses.replace(training, iterations=count)
     with tempfile.TemporaryDirectory() as folder:
