@@ -25,7 +25,6 @@ from ado_nas.distillation.chained import chained
 from ado_nas.distillation.consistency import taught, tuned
 from ado_nas.distillation.course import Course, anchored, follow
 from ado_nas.distillation.planner import halvings, plan
-from ado_nas.distillation.progressive import scaled
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
@@ -37,6 +36,7 @@ from ado_nas.reference import measure_reference
 from ado_nas.specs import DistillationSpec, TaskSpec, digest
 from ado_nas.training.step import Stepper, schedule
 from ado_nas.training.teacher import batches, edm_loss
+from ado_nas.widths import narrowed
 from studies.config import resolve
 
 METHODS = ("anchored", "at once", "chained", "consistency", "images alone", "plain")
@@ -102,7 +102,7 @@ def run(
         "rows": rows,
         "reference_gap": reference["gap"],
         "floor": reference["floor"],
-        "widths": "-".join(map(str, scaled(bench.teacher.unet.spec, SHARE).widths)),
+        "widths": "-".join(map(str, narrowed(bench.teacher.unet.spec, SHARE).widths)),
         **_verdict(rows),
     }
 
@@ -115,7 +115,7 @@ def _row(
     seconds: float,
 ) -> dict[str, Any]:
     seed, method, steps = case
-    unet = build_unet(scaled(bench.teacher.unet.spec, SHARE), seed)
+    unet = build_unet(narrowed(bench.teacher.unet.spec, SHARE), seed)
     inherit(unet, bench.teacher.unet)
     stages = _stages(bench, method, steps)
     course, spent, done = None, 0.0, 0

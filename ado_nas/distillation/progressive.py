@@ -18,12 +18,13 @@ from ado_nas.distillation.planner import Plan
 from ado_nas.measure.cost import cost
 from ado_nas.optimization import OptimizationSpec
 from ado_nas.specs import UNetSpec
-from ado_nas.widths import narrowed, timed
+from ado_nas.widths import timed, units
 
 Make = Callable[[Attempt], Result]
 
 SHRINK = 0.7  # share of the widths kept by one stage of compression
 LEAST = 0.1  # of the teacher's widths
+NEAR = 0.1  # below the threshold, where twice the iterations may help
 CLOSE = 1.1  # ratio of two sizes between which there is no point in looking
 
 
@@ -111,9 +112,10 @@ def shrink(make: Make, first: Result, spec: OptimizationSpec, stage: int) -> Ite
             if tried.verdict.passed:
                 made = tried
                 break
-            if factor == 1:
-                note = _doubling(tried)
-                yield Decision(stage, "size", best.attempt.steps, before, tried, "doubled", note)
+            if factor == 2 or tried.verdict.retention < spec.quality_threshold - NEAR:
+                break
+            note = _doubling(tried)
+            yield Decision(stage, "size", best.attempt.steps, before, tried, "doubled", note)
         action, note = ("passed", "") if made else ("narrowed", tried.verdict.reason)
         yield Decision(stage, "size", best.attempt.steps, before, tried, action, note)
         if made:
@@ -123,9 +125,19 @@ def shrink(make: Make, first: Result, spec: OptimizationSpec, stage: int) -> Ite
 
 
 def scaled(whole: UNetSpec, share: float) -> UNetSpec:
-    """A share of an architecture's widths, its time embedding included."""
-    narrow = narrowed(whole, share)
-    return dataclasses.replace(narrow, time_width=timed(whole, share))
+    """A smaller network: the widest levels, which hold most weights, are cut first.
+
+    Args:
+        whole: the network.
+        share: of its widest level that no level may exceed, above 0, at most 1.
+
+    Returns:
+        The same network with narrower levels, and that share of its time embedding.
+    """
+    most = share * max(whole.widths)
+    pairs = zip(whole.widths, units(whole), strict=True)
+    widths = tuple(min(w, max(1, math.floor(most / u + 0.5)) * u) for w, u in pairs)
+    return dataclasses.replace(whole, widths=widths, time_width=timed(whole, share))
 
 
 def _attempt(
