@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,34 @@ def time_calls(
         spans = np.array([_span(call, calls, clock) for _ in range(evaluations)]) / calls
     low, median, high = np.percentile(spans, [25, 50, 75])
     return Timing(float(median), float(high - low), evaluations, calls)
+
+
+def time_in_turn(
+    calls: Sequence[Callable[[], Any]],
+    rounds: int = 9,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Time several functions side by side, so that a drift of the machine meets all of them.
+
+    Args:
+        calls: as `time_calls` takes one.
+        rounds: how often each has its turn; the device is given back after each round.
+        clock: seconds.
+
+    Returns:
+        The median milliseconds of one call of each.
+
+    Raises:
+        ValueError: one returns no array.
+    """
+    spans: list[list[float]] = []
+    for _ in range(rounds):
+        with lock.exclusive(), runtime.all_cores():
+            spans.append([])
+            for call in calls:
+                count = _calls_for(_span(call, 1, clock))  # warms up, too
+                spans[-1].append(_span(call, count, clock) / count)
+    return [float(m) for m in np.median(np.array(spans), axis=0)]
 
 
 def _calls_for(one_ms: float) -> int:

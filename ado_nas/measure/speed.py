@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -9,11 +10,12 @@ import numpy as np
 
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import balanced_labels, noise, sample_batch
-from ado_nas.measure.latency import time_calls
+from ado_nas.measure.latency import time_calls, time_in_turn
 from ado_nas.measure.memory import peak
 from ado_nas.modelfolder import Model
 from ado_nas.models.stepped import SteppedUNet, held_bytes
 from ado_nas.models.unet import UNet
+from ado_nas.specs import SamplerSpec
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,24 @@ def latency(
         lambda: sample_batch(model.unet, solver, levels, x, labels, guidance), evaluations
     )
     return Latency(timing.median_ms / batch, timing.iqr_ms / batch, timing.evaluations)
+
+
+def latencies_in_turn(
+    models: Sequence[tuple[UNet, SamplerSpec, Levels]], batch: int
+) -> list[float]:
+    """Milliseconds per image of several models, side by side.
+
+    Args:
+        models: each a network with solver, guidance and levels to sample it by.
+        batch: images at a time.
+    """
+
+    def call(unet: UNet, sampler: SamplerSpec, levels: Levels) -> Callable[[], mx.array]:
+        x, labels = _inputs(unet, batch)
+        solver, guidance = sampler.solver, sampler.guidance
+        return lambda: sample_batch(unet, solver, levels, x, labels, guidance)
+
+    return [ms / batch for ms in time_in_turn([call(*model) for model in models])]
 
 
 def peak_memory(

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from ado_nas.measure.latency import time_calls
+from ado_nas.measure.latency import time_calls, time_in_turn
 
 pytestmark = pytest.mark.usefixtures("own_lock")
 
@@ -54,6 +54,15 @@ def test_time_grows_with_the_work_that_lazy_arrays_stand_for() -> None:
     # The graphs are alike: were they timed alone, both would take the same.
     small, large = (time_calls(product(side), evaluations=8).median_ms for side in (64, 640))
     assert large > 5 * small
+
+
+def test_drift_of_the_machine_meets_all_that_are_timed_in_turn() -> None:
+    # Each is called twice a round; from round to round everything gets slower.
+    rounds = np.linspace(1, 3, 9)
+    spans = np.concatenate([[0.010 * r, 0.010 * r, 0.040 * r, 0.040 * r] for r in rounds])
+    one = lambda: mx.ones(2)  # noqa: E731
+    fast, slow = time_in_turn([one, one], rounds=9, clock=clock_of(list(spans)))
+    assert fast == pytest.approx(20) and slow / fast == pytest.approx(4)
 
 
 def test_call_without_arrays_is_refused() -> None:
