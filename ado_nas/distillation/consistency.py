@@ -92,8 +92,8 @@ def taught(bank: Bank, levels: Levels, batch: int, seed: int, reach: int = REACH
         seed: of the batches.
         reach: levels of the bank between the two states; all of them for the trajectory's end.
 
-    Source: Song et al. 2023 (consistency models), algorithm 2 with weight 1, the teacher's steps
-    cached, and the loss of `end_loss`.
+    Source: Song et al. 2023 (consistency models), algorithm 2, with the teacher's steps cached
+    and the loss of `end_loss`.
     """
     last, count = bank.states.shape[0] - 1, bank.states.shape[1]
     known = np.zeros(count, np.int32) if bank.labels is None else bank.labels
@@ -159,7 +159,9 @@ def consistency_loss(
 def end_loss(
     model: UNet, x: mx.array, t: mx.array, below: mx.array, r: mx.array, labels: mx.array
 ) -> mx.array:
-    """`consistency_loss` without its weight, for levels far apart; by the root of the mean.
+    """Mean distance of the two ends, so weighed that the network's output counts alike everywhere.
+
+    The weight of `consistency_loss` would leave next to nothing to states far apart.
 
     Args:
         model: the student.
@@ -171,9 +173,12 @@ def end_loss(
 
     Returns:
         A scalar.
+
+    Source: Karras et al. 2022, table 1: the weight is 1 / c_out.
     """
     error = mx.square(_apart(model, x, t, below, r, labels)).mean(axis=(1, 2, 3))
-    return mx.mean(mx.sqrt(error + _ROUNDING))
+    weight = mx.sqrt(1 / mx.square(t) + 1 / model.spec.sigma_data**2)
+    return mx.mean(weight * mx.sqrt(error + _ROUNDING))
 
 
 def _apart(
