@@ -111,6 +111,39 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
 
 
+@pytest.mark.parametrize(
+    ("method", "stages", "solver"),
+    [("chained", [16, 8, 4, 2], "ddim"), ("consistency", [2], "consistency")],
+)
+def test_other_methods_go_through_the_same_gate(
+    config: ado_nas.DiffusionOptimizationConfig, method: str, stages: list[int], solver: str
+) -> None:
+    training = dataclasses.replace(TRAINING, iterations=2)
+    spec = dataclasses.replace(SPEC, method=method, training=training)
+    found = ado_nas.AdaptiveDiffusionOptimizer(
+        dataclasses.replace(config, optimization=spec, quality_threshold=0.01)
+    ).optimized()
+    assert [s["output_steps"] for s in found.stages] == stages
+    model = load_model(Path(found.model))
+    assert model.sampler.solver == solver and len(model.levels) == 3
+    if method == "chained":  # each student visits every other level of the one before
+        first = load_model(Path(found.model).parents[1] / "attempts" / found.stages[0]["key"])
+        assert np.allclose(model.levels, first.levels[::8])
+
+
+def test_student_of_a_given_size_is_not_larger(
+    config: ado_nas.DiffusionOptimizationConfig,
+) -> None:
+    spec = dataclasses.replace(SPEC, compress="0.2")
+    found = ado_nas.AdaptiveDiffusionOptimizer(
+        dataclasses.replace(config, optimization=spec, quality_threshold=0.01)
+    ).optimized()
+    assert found.reached and found.stages[-1]["output_mb"] <= 0.2
+    assert found.compression == pytest.approx(
+        found.stages[0]["input_mb"] / found.stages[-1]["output_mb"]
+    )
+
+
 def test_task_is_what_the_teachers_card_says(teacher: Path, task: TaskSpec) -> None:
     found = task_of(load_model(teacher))
     assert found.data == task.data
