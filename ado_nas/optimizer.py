@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ado_nas.bench import Bench, open_bench, task_of
-from ado_nas.distillation.attempts import Attempt, Result, Shop
+from ado_nas.distillation.attempts import Result, Shop
 from ado_nas.distillation.optimize import Optimized, optimize, planned
-from ado_nas.distillation.progressive import Decision
+from ado_nas.distillation.progressive import Decision, attempt
 from ado_nas.distillation.tradeoff import tradeoff
 from ado_nas.errors import ConfigError, Diverged, ModelError
 from ado_nas.modelfolder import Model, load_model
@@ -207,9 +207,7 @@ class ProgressiveDistillation:
         shop = self._opened_shop()
         steps = stage_config.output_steps
         parent = "" if teacher.card.get("kind") != "student" else Path(str(teacher.folder)).name
-        iterations = self._spec.training.iterations
-        method = "anchored" if self._spec.method == "auto" else self._spec.method
-        found = shop(Attempt(student.unet.spec, steps, method, iterations, parent))
+        found = shop(attempt(student.unet.spec, steps, parent, self._spec))
         if found.folder is None:
             raise Diverged(found.verdict.reason)
         self._decisions.append(_decided(stage_config, found))

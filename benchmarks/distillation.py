@@ -22,7 +22,7 @@ from ado_nas.bench import Bench, open_bench
 from ado_nas.diffusion.levels import Levels, karras_levels
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.chained import chained
-from ado_nas.distillation.consistency import taught, tuned
+from ado_nas.distillation.consistency import RATE, taught, tuned
 from ado_nas.distillation.course import Course, anchored, follow
 from ado_nas.distillation.planner import halvings, plan
 from ado_nas.distillation.student import Lessons
@@ -121,7 +121,7 @@ def _row(
     course, spent, done = None, 0.0, 0
     for stage in stages:
         course = _course(bench, method, stage, unet, course, training.batch, seed)
-        took, count = _trained(unet, course, training, seconds / len(stages))
+        took, count = _trained(unet, course, _learning(method, training), seconds / len(stages))
         spent, done = spent + took, done + count
     assert course is not None
     quality = bench.task.quality
@@ -193,6 +193,13 @@ def _copy(unet: UNet) -> UNet:
     twin = build_unet(unet.spec)
     inherit(twin, unet)
     return twin
+
+
+def _learning(method: str, training: DistillationSpec) -> DistillationSpec:
+    """As `optimize` trains by this method."""
+    slow = method in ("consistency", "images alone")
+    rate = min(training.learning_rate, RATE) if slow else training.learning_rate
+    return dataclasses.replace(training, learning_rate=rate)
 
 
 def _trained(

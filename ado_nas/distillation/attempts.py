@@ -13,7 +13,7 @@ import numpy as np
 from ado_nas.bench import Bench
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation.chained import chained
-from ado_nas.distillation.consistency import taught
+from ado_nas.distillation.consistency import RATE, taught
 from ado_nas.distillation.course import Course, anchored, follow
 from ado_nas.distillation.matching import matched
 from ado_nas.distillation.student import Lessons
@@ -30,7 +30,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared, figures
 from ado_nas.quality.gate import Verdict, failed, verdict
 from ado_nas.reference import drawn
-from ado_nas.specs import SamplerSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, from_dict, to_dict
 from ado_nas.training.resumable import CHECKPOINT
 
 SCHEMA = 1  # raise it when training or judging changes
@@ -101,9 +101,9 @@ class Shop:
         unet = build_unet(attempt.unet, self.spec.seed)
         inherit(unet, parent.unet)
         course = self._course(attempt, parent)
-        training = dataclasses.replace(self.spec.training, iterations=attempt.iterations)
+        training = self._training(attempt)
         size = cost(attempt.unet).size_mb
-        name = f"{attempt.steps} steps, {size:.3g} MB, {attempt.iterations} iterations"
+        name = f"{attempt.steps} steps, {size:.3g} MB, {training.iterations} iterations"
         sampler = SamplerSpec(course.solver, "dp", attempt.steps)
         try:
             seconds = follow(unet, course, training, folder, name, self.progress)
@@ -123,6 +123,11 @@ class Shop:
         }
         save_model(folder, unet, sampler, course.levels, card)
         return {"attempt": to_dict(attempt), "verdict": told, "figures": found}
+
+    def _training(self, attempt: Attempt) -> DistillationSpec:
+        spec = self.spec.training
+        rate = min(spec.learning_rate, RATE if attempt.method == "consistency" else float("inf"))
+        return dataclasses.replace(spec, iterations=attempt.iterations, learning_rate=rate)
 
     def _course(self, attempt: Attempt, parent: Model) -> Course:
         weight = self.spec.training.feature_weight

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ado_nas.distillation import planner
 from ado_nas.distillation.attempts import Attempt, Result
+from ado_nas.distillation.consistency import LONGER
 from ado_nas.distillation.planner import Plan
 from ado_nas.measure.cost import cost
 from ado_nas.optimization import OptimizationSpec
@@ -60,7 +61,7 @@ def lead(make: Make, plan: Plan, unet: UNetSpec, spec: OptimizationSpec) -> Iter
         before, after = best.attempt.steps if best else plan.original, ahead[0]
         found = None
         for factor in (1, 2):
-            tried = make(_attempt(unet, after, factor, best, spec))
+            tried = make(attempt(unet, after, best.key if best else "", spec, factor))
             if tried.verdict.passed:
                 found = tried
                 break
@@ -108,7 +109,7 @@ def shrink(make: Make, first: Result, spec: OptimizationSpec, stage: int) -> Ite
         before = cost(best.attempt.unet).size_mb
         made = None
         for factor in (1, 2):
-            tried = make(_attempt(unet, best.attempt.steps, factor, best, spec))
+            tried = make(attempt(unet, best.attempt.steps, best.key, spec, factor))
             if tried.verdict.passed:
                 made = tried
                 break
@@ -140,12 +141,21 @@ def scaled(whole: UNetSpec, share: float) -> UNetSpec:
     return dataclasses.replace(whole, widths=widths, time_width=timed(whole, share))
 
 
-def _attempt(
-    unet: UNetSpec, steps: int, factor: int, best: Result | None, spec: OptimizationSpec
+def attempt(
+    unet: UNetSpec, steps: int, parent: str, spec: OptimizationSpec, factor: int = 1
 ) -> Attempt:
-    iterations = factor * spec.training.iterations
-    parent = best.key if best else ""
-    return Attempt(unet, steps, method(spec.method, steps), iterations, parent)
+    """What is tried for a number of steps.
+
+    Args:
+        unet: the student's architecture.
+        steps: of the student.
+        parent: key of the student it starts from; empty for the teacher.
+        spec: method and iterations.
+        factor: times the iterations.
+    """
+    chosen = method(spec.method, steps)
+    longer = LONGER if chosen == "consistency" else 1
+    return Attempt(unet, steps, chosen, factor * longer * spec.training.iterations, parent)
 
 
 def method(asked: str, steps: int) -> str:

@@ -144,15 +144,6 @@ def test_exact_function_alone_has_no_loss_on_the_teachers_trajectories() -> None
             assert not np.array(batch[3]).any()
 
 
-def test_half_of_the_states_lie_where_the_student_is_sampled() -> None:
-    levels = np.array([bank().levels[0], bank().levels[3], 0.0])
-    drawn = np.array(next(taught(bank(), levels, 4096, seed=0).batches(0))[1])
-    shares = [np.isclose(drawn, level).mean() for level in bank().levels[:-1]]
-    often, seldom = 0.25 + 1 / 16, 1 / 16
-    expected = [often, seldom, seldom, often, *[seldom] * 4]
-    np.testing.assert_allclose(shares, expected, atol=0.03)
-
-
 def test_loss_agrees_with_float64_where_the_end_is_known_or_not() -> None:
     rng = np.random.default_rng(3)
     x, below = rng.standard_normal((2, 4, 8, 8, 1))
