@@ -29,6 +29,9 @@ feature_iterations = 60
 [task.teacher]
 iterations = 20
 
+[task.reference]
+nfe = 9
+
 [optimization]
 noise_sets = 2
 target_steps = {steps}

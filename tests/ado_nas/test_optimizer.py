@@ -31,7 +31,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task() -> TaskSpec:
     found = resolve("smoke").task
     teacher = dataclasses.replace(found.teacher, iterations=20)
-    return dataclasses.replace(found, teacher=teacher, quality=QualitySpec(64, 64))
+    quality, reference = QualitySpec(64, 64), SamplerSpec(nfe=9)
+    return dataclasses.replace(found, teacher=teacher, quality=quality, reference=reference)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def test_facade_works_as_the_specification_names_it(
     optimizer = ado_nas.AdaptiveDiffusionOptimizer(config)
     metrics = optimizer.optimize_diffusion_model()
     assert isinstance(metrics, ado_nas.OptimizationMetrics)
-    assert (metrics.original_steps, metrics.optimized_steps) == (20, 2)
+    assert (metrics.original_steps, metrics.optimized_steps) == (9, 2)
     assert metrics.quality_score >= 0.2
-    assert metrics.inference_speedup > 3
+    assert metrics.inference_speedup > 2
     stages = optimizer.progressive_distillation()
     assert [(s.stage_number, s.output_steps) for s in stages][-1] == (len(stages), 2)
     assert stages[0].teacher_model.card["kind"] == "teacher"
@@ -113,7 +114,7 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
 
 @pytest.mark.parametrize(
     ("method", "stages", "solver"),
-    [("chained", [16, 8, 4, 2], "ddim"), ("consistency", [2], "consistency")],
+    [("chained", [8, 4, 2], "ddim"), ("consistency", [2], "consistency")],
 )
 def test_other_methods_go_through_the_same_gate(
     config: ado_nas.DiffusionOptimizationConfig, method: str, stages: list[int], solver: str
@@ -128,7 +129,7 @@ def test_other_methods_go_through_the_same_gate(
     assert model.sampler.solver == solver and len(model.levels) == 3
     if method == "chained":  # each student visits every other level of the one before
         first = load_model(Path(found.model).parents[1] / "attempts" / found.stages[0]["key"])
-        assert np.allclose(model.levels, first.levels[::8])
+        assert np.allclose(model.levels, first.levels[::4])
 
 
 def test_student_of_a_given_size_is_not_larger(
@@ -194,4 +195,4 @@ def test_reverse_diffusion_takes_up_the_samplers_levels_below(
 
 
 def _of(task: TaskSpec, folder: Path | None) -> TaskSpec:
-    return dataclasses.replace(task, teacher_folder=str(folder), reference=SamplerSpec(nfe=20))
+    return dataclasses.replace(task, teacher_folder=str(folder))
