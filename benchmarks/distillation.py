@@ -42,7 +42,7 @@ from studies.config import resolve
 METHODS = ("anchored", "at once", "chained", "consistency", "images alone", "plain")
 STEPS = (1, 2, 4)
 SEEDS = 3
-SECONDS = 30.0  # of training, for each student
+SECONDS = 20.0  # of training, for each student
 SHARE = 0.5  # of the teacher's widths
 SCHEMA = 1
 

@@ -194,7 +194,8 @@ def _exported(
         {**model.card, **provenance, "confirmation": found.confirmation, "reached": found.reached},
     )
     shutil.copyfile(best.folder / "samples.png", folder / "model" / "samples.png")
-    points = tradeoff(bench, spec, facts, chosen, decisions, best, folder)
+    latency_ms = facts["reference"]["latency_ms"] / found.inference_speedup
+    points = tradeoff(bench, spec, facts, chosen, decisions, best, folder, latency_ms)
     write_json(folder / TRADEOFF, {**points, "reached": found.reached})
     write_json(folder / RESULT, told)
     return found

@@ -48,6 +48,7 @@ def tradeoff(
     decisions: list[Decision],
     best: Result,
     folder: Path,
+    latency_ms: float | None = None,
 ) -> dict[str, Any]:
     """Quality against steps, size and latency, of all that was measured in one run.
 
@@ -59,6 +60,8 @@ def tradeoff(
         decisions: all attempts.
         best: the student that was exported.
         folder: of the run; sample grids are named relative to it.
+        latency_ms: of the student that was exported, timed in turns with the reference and given
+            in its time as of `facts`; None to take the attempt's own.
 
     Returns:
         ``rows`` with one entry a point, ``stages`` with one a decision, and what they are about.
@@ -75,6 +78,8 @@ def tradeoff(
         result = decision.result
         if result.folder:
             rows.append(_student_row(decision, chosen=result is best))
+            if result is best and latency_ms is not None:
+                rows[-1]["latency_ms"] = latency_ms
     return {
         "name": f"{bench.task.data.name}, {chosen.original} to {spec.target_steps} steps",
         "quality_threshold": spec.quality_threshold,
