@@ -79,6 +79,7 @@ def test_help_answers_at_once() -> None:
         ("search --teacher nobody:3 --workspace {w}", "no model at"),
         ("optimize --preset smoke --target-steps 20 --workspace {w}", "the reference takes 20"),
         ("optimize --preset smoke --target-steps 0 --workspace {w}", "target_steps 0"),
+        ("optimize --preset smoke --target-steps 9 --workspace {w}", "the trajectories hold 8"),
         ("optimize --preset smoke --quality-threshold 0 --workspace {w}", "quality_threshold 0.0"),
         (
             "optimize --preset smoke --quality-threshold 1.01 --workspace {w}",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ado_nas.bench import Bench, open_bench
 from ado_nas.distillation.attempts import Result, Shop
-from ado_nas.distillation.planner import Plan, halvings, plan
+from ado_nas.distillation.planner import Plan, error_curve, halvings, plan
 from ado_nas.distillation.progressive import Decision, lead, shrink
 from ado_nas.distillation.tradeoff import stage_row, tradeoff
 from ado_nas.errors import ConfigError, NegativeVerdict
@@ -80,6 +80,12 @@ def check(task: TaskSpec, spec: OptimizationSpec) -> None:
             f"stages {','.join(map(str, spec.stages))}: give falling numbers below {original}, "
             f"the last one the target of {spec.target_steps}"
         )
+    known = task.trajectories.levels
+    most = max(spec.target_steps, *spec.stages, 1)
+    if spec.method != "chained" and most > known:
+        raise ConfigError(
+            f"{most} steps: the trajectories hold {known}; give fewer or raise task.trajectories"
+        )
     if spec.method == "chained" and any(a % b for a, b in jumps[1:]):
         raise ConfigError(
             f"stages {','.join(map(str, spec.stages))}: chained steps must divide those before"
@@ -138,15 +144,16 @@ def planned(bench: Bench, spec: OptimizationSpec) -> Plan:
         As asked for; else halvings for the chained method, one stage for consistency, and the
         planner's choice for the rest.
     """
-    original, target = bench.task.reference.nfe, spec.target_steps
-    found = plan(bench.bank.costs, original, target, spec.stages, spec.stage_count)
-    if spec.stages or spec.method not in ("chained", "consistency"):
-        return found
+    original, target, costs = bench.task.reference.nfe, spec.target_steps, bench.bank.costs
     if spec.method == "chained":
         stages, reason = halvings(original, target), "chained steps halve"
-    else:
+    elif spec.method == "consistency":
         stages, reason = (target,), "a consistency model is trained for any number of steps"
-    return dataclasses.replace(found, stages=stages, reason=reason)
+    else:
+        return plan(costs, original, target, spec.stages, spec.stage_count)
+    if spec.stages:
+        stages, reason = spec.stages, "as asked for"
+    return Plan(original, stages, error_curve(costs), reason)
 
 
 def _exported(
