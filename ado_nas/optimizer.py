@@ -199,7 +199,8 @@ class ProgressiveDistillation:
             stage_config: says the steps.
 
         Returns:
-            The trained student, with the gate's verdict in its card; `stage_config` holds it too.
+            The trained student; `stage_config` holds it too. Whether it passed the gate, the
+            trade-off says.
 
         Raises:
             Diverged: the training did.

@@ -30,7 +30,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared, figures
 from ado_nas.quality.gate import Verdict, failed, verdict
 from ado_nas.reference import drawn
-from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, to_dict
 from ado_nas.training.resumable import CHECKPOINT
 
 SCHEMA = 1  # raise it when training or judging changes
@@ -85,14 +85,17 @@ class Shop:
                 found = self._made(attempt, folder)
                 write_json(folder / RESULT, found)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
-        whole = None if "diverged" in found else folder
-        told = from_dict(Verdict, found["verdict"])
-        return Result(key, attempt, told, found["figures"], whole)
+        threshold = self.spec.quality_threshold
+        if reason := found.get("diverged"):
+            return Result(key, attempt, failed(threshold, reason))
+        told = verdict(self.references, found["qualities"], threshold)
+        return Result(key, attempt, told, found["figures"], folder)
 
     def key(self, attempt: Attempt) -> str:
         """What an attempt depends on, as the name of its folder."""
-        judged = self.spec.quality_threshold, self.spec.noise_sets, self.bench.task.quality
-        made = self.spec.training, self.spec.seed, self.bench.task.trajectories
+        task, spec = self.bench.task, self.spec
+        made = self._training(attempt), spec.seed, task.trajectories
+        judged = spec.noise_sets, task.quality
         return digest("attempt", SCHEMA, attempt, self.bench.digests, *made, *judged)
 
     def _made(self, attempt: Attempt, folder: Path) -> dict[str, Any]:
@@ -107,10 +110,9 @@ class Shop:
         sampler = SamplerSpec(course.solver, "dp", attempt.steps)
         try:
             seconds = follow(unet, course, training, folder, name, self.progress)
-            told, found = self._judged(unet, sampler, course, name, folder)
+            qualities, found = self._judged(unet, sampler, course, name, folder)
         except Diverged as error:
-            told = dataclasses.asdict(failed(self.spec.quality_threshold, str(error)))
-            return {"attempt": to_dict(attempt), "verdict": told, "figures": {}, "diverged": True}
+            return {"attempt": to_dict(attempt), "diverged": str(error)}
         found["training_s"] = round(seconds, 2)
         card = {
             "kind": "student",
@@ -118,11 +120,10 @@ class Shop:
             "training": to_dict(training),
             "seed": self.spec.seed,
             "digests": bench.digests,
-            "verdict": told,
             "figures": found,
         }
         save_model(folder, unet, sampler, course.levels, card)
-        return {"attempt": to_dict(attempt), "verdict": told, "figures": found}
+        return {"attempt": to_dict(attempt), "qualities": qualities, "figures": found}
 
     def _training(self, attempt: Attempt) -> DistillationSpec:
         spec = self.spec.training
@@ -151,7 +152,7 @@ class Shop:
 
     def _judged(
         self, unet: UNet, sampler: SamplerSpec, course: Course, name: str, folder: Path
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         bench, levels = self.bench, course.levels
         qualities = []
         for k in range(self.spec.noise_sets):
@@ -162,7 +163,6 @@ class Shop:
             self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
             if k == 0:
                 save_grid(folder / "samples.png", images)
-        found = verdict(self.references, qualities, self.spec.quality_threshold)
         model, batch = Model(unet, sampler, levels, {}), bench.task.latency_batch
         many = latency(model, sampler.solver, levels, 1.0, batch)
         static = cost(unet.spec)
@@ -179,4 +179,4 @@ class Shop:
             "size_mb": static.size_mb,
         }
         mx.clear_cache()
-        return dataclasses.asdict(found), measured
+        return [dataclasses.asdict(q) for q in qualities], measured

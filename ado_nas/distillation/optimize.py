@@ -192,7 +192,12 @@ def _exported(
     told = dataclasses.asdict(found)
     assert best.folder is not None
     model = load_model(best.folder)
-    provenance = {"optimization": to_dict(spec), "plan": told["plan"], "stages": found.stages}
+    provenance = {
+        "optimization": to_dict(spec),
+        "plan": told["plan"],
+        "stages": found.stages,
+        "verdict": dataclasses.asdict(best.verdict),
+    }
     save_model(
         folder / "model",
         model.unet,

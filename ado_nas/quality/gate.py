@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ado_nas.quality.intervals import T_90, Replicates, pooled_interval
-from ado_nas.quality.judge import Quality, retention
+from ado_nas.quality.judge import retention
 
 SLACK = 0.05  # how far below the threshold the lower bound of a retention may lie
 # 95% quantile of Student's t by degrees of freedom, for the spread over noise sets.
@@ -32,7 +32,9 @@ class Verdict:
 
 
 def verdict(
-    references: Sequence[Mapping[str, Any]], students: Sequence[Quality], threshold: float
+    references: Sequence[Mapping[str, Any]],
+    students: Sequence[Mapping[str, Any]],
+    threshold: float,
 ) -> Verdict:
     """Judge a student against the reference on the same noise sets.
 
@@ -41,21 +43,23 @@ def verdict(
     interval over the noise sets.
 
     Args:
-        references: of each noise set the reference's gap, sliced and replicates.
-        students: the student's judgements on the same noise sets, by the same judge.
+        references: the reference's judgement on each noise set, with the names of `Quality`.
+        students: the student's on the same noise sets, by the same judge.
         threshold: the least retention, in (0, 1].
 
     Returns:
         The verdict with its numbers.
     """
-    floor, sliced_floor = students[0].floor, students[0].sliced_floor
+    floor, sliced_floor = students[0]["floor"], students[0]["sliced_floor"]
     reference = float(np.mean([r["gap"] for r in references]))
-    kept = retention(reference, floor, float(np.mean([s.gap for s in students])))
-    above = [(r["gap"], Replicates(**r["replicates"])) for r in references]
-    below = [(s.gap, s.replicates) for s in students]
+    kept = retention(reference, floor, float(np.mean([s["gap"] for s in students])))
+    above, below = (
+        [(q["gap"], Replicates(**q["replicates"])) for q in those]
+        for those in (references, students)
+    )
     low, high = pooled_interval(above, below, floor, T_90)
     allowed = (np.array([r["sliced"] for r in references]) + sliced_floor) / threshold
-    over = np.array([s.sliced for s in students]) + sliced_floor - allowed
+    over = np.array([s["sliced"] for s in students]) + sliced_floor - allowed
     half = _half(over)
     reason = ""
     if kept < threshold:
@@ -75,7 +79,7 @@ def verdict(
         low,
         high,
         threshold,
-        float(np.mean([s.sliced for s in students])),
+        float(np.mean([s["sliced"] for s in students])),
         float(allowed.mean()) - sliced_floor,
         half,
         reason,

@@ -70,6 +70,17 @@ def test_facade_works_as_the_specification_names_it(
     assert len(stages[-1].student_model.levels) == 3
 
 
+def test_another_threshold_judges_the_same_students_without_training_them(
+    config: ado_nas.DiffusionOptimizationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+    monkeypatch.setattr("ado_nas.distillation.attempts.follow", None)
+    lower = dataclasses.replace(config, quality_threshold=0.1)
+    again = ado_nas.AdaptiveDiffusionOptimizer(lower).optimized()
+    assert [s["key"] for s in again.stages] == [s["key"] for s in first.stages]
+    assert {s["threshold"] for s in again.stages} == {0.1}
+
+
 def test_exported_model_tells_where_it_came_from_and_samples(
     config: ado_nas.DiffusionOptimizationConfig,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ado_nas.quality.gate import verdict
+from ado_nas.quality.gate import Verdict, verdict
 from ado_nas.quality.intervals import GROUPS, Replicates, pooled_interval, ratio_interval
 from ado_nas.quality.judge import Quality
 
@@ -27,22 +27,28 @@ def reference(gap: float = 9.0, sliced: float = 1.0, seed: int = 50) -> dict[str
     return dataclasses.asdict(quality(gap, sliced, seed=seed))
 
 
+def decided(
+    references: list[dict[str, Any]], students: list[Quality], threshold: float
+) -> Verdict:
+    return verdict(references, [dataclasses.asdict(s) for s in students], threshold)
+
+
 def test_student_that_keeps_enough_passes_with_its_numbers() -> None:
     students = [quality(gap, seed=k) for k, gap in enumerate((9.2, 9.4, 9.0, 9.2))]
-    found = verdict([reference(seed=50 + k) for k in range(4)], students, 0.95)
+    found = decided([reference(seed=50 + k) for k in range(4)], students, 0.95)
     assert found.passed and not found.reason
     assert found.retention == pytest.approx(10.0 / 10.2)
     assert found.retention_low < found.retention < found.retention_high
 
 
 def test_mean_below_the_threshold_fails() -> None:
-    found = verdict([reference()] * 4, [quality(9.7)] * 4, 0.95)
+    found = decided([reference()] * 4, [quality(9.7)] * 4, 0.95)
     assert not found.passed and "below 0.95" in found.reason
 
 
 def test_estimate_that_is_too_uncertain_fails() -> None:
     wide = [quality(9.0, spread=0.4, seed=k) for k in range(4)]
-    found = verdict([reference()] * 4, wide, 0.95)
+    found = decided([reference()] * 4, wide, 0.95)
     assert found.retention >= 0.95 and not found.passed
     assert found.retention_low < 0.9 and "as low as" in found.reason
 
@@ -50,12 +56,12 @@ def test_estimate_that_is_too_uncertain_fails() -> None:
 def test_worse_sliced_distance_fails_only_beyond_its_interval() -> None:
     references = [reference() for _ in range(4)]
     even = [quality(9.0, s) for s in (1.20, 1.21, 1.20, 1.19)]
-    found = verdict(references, even, 0.95)
+    found = decided(references, even, 0.95)
     assert not found.passed and "sliced" in found.reason
     assert found.sliced == pytest.approx(1.2)
     assert found.sliced_allowed == pytest.approx(1.1 / 0.95 - 0.1)
     uneven = [quality(9.0, s) for s in (0.4, 2.0, 0.9, 1.5)]
-    assert verdict(references, uneven, 0.95).passed
+    assert decided(references, uneven, 0.95).passed
 
 
 def test_one_noise_set_pooled_is_the_ratio_interval() -> None:
