@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # A shell that runs the tests in the background has it ignored, and so would all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the slow ones to CI, so that the rest is done within minutes."""
+    if os.environ.get("ADO_SLOW_TESTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes many seconds; set ADO_SLOW_TESTS=1"))
 
 
 @pytest.fixture(autouse=True)

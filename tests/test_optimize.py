@@ -105,6 +105,7 @@ def test_gate_that_cannot_be_passed_is_tried_thrice_and_told(workspace: Path) ->
     assert sum(r["kind"] == "student" for r in rows) == 4
 
 
+@pytest.mark.slow
 def test_killed_in_mid_stage_it_goes_on_from_its_checkpoint(
     workspace: Path, tmp_path: Path
 ) -> None:

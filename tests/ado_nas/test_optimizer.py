@@ -124,6 +124,7 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "stages", "solver"),
     [("chained", [8, 4, 2], "ddim"), ("consistency", [2], "consistency")],
@@ -144,6 +145,7 @@ def test_other_methods_go_through_the_same_gate(
         assert np.allclose(model.levels, first.levels[::4])
 
 
+@pytest.mark.slow
 def test_student_of_a_given_size_is_not_larger(
     config: ado_nas.DiffusionOptimizationConfig,
 ) -> None:

@@ -34,6 +34,7 @@ def run(workspace: Path, row: int | None) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_every_method_is_trained_as_long_and_judged_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from ado_nas.progress import silent
 from benchmarks.overhead import run
 
 
+@pytest.mark.slow
 def test_row_sums_up_its_parts(tmp_path: Path) -> None:
     (row,) = run(seed=0, row=None, workspace=tmp_path, progress=silent, trials=4)["rows"]
     assert row["trials"] == 4

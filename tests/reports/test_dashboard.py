@@ -99,6 +99,7 @@ def test_dashboard_serves_trials_and_images_until_interrupted(
         assert not answers(root)
 
 
+@pytest.mark.slow
 def test_server_ends_when_its_parent_is_killed(served: tuple[str, Path, str, bytes]) -> None:
     with launched(*served[:2]) as (process, address):
         root = address.removesuffix("/dashboard/")

@@ -91,6 +91,7 @@ def check_whole(record: StudyRecord) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
+@pytest.mark.slow
 def test_search_is_whole_when_killed_five_times_and_then_run_twice_at_once(
     tmp_path: Path,
     start: Callable[[int], subprocess.Popen[bytes]],
