@@ -119,6 +119,7 @@ def test_search_is_whole_when_killed_five_times_and_then_run_twice_at_once(
     assert again.trials == record.trials
 
 
+@pytest.mark.slow
 def test_search_puts_its_trials_back_when_interrupted(
     tmp_path: Path,
     start: Callable[[int], subprocess.Popen[bytes]],
