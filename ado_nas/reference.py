@@ -26,6 +26,7 @@ from ado_nas.modelfolder import Model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import compared, figures, gaussian
+from ado_nas.quality.judge import Judge
 from ado_nas.runtime import all_cores
 from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
 
@@ -148,9 +149,8 @@ def reference_qualities(
             known = read_json(folder / "quality.json")
             if known is None:
                 name = f"reference, noise {k + 1} of {count}"
-                images = drawn(
-                    bench, bench.teacher.unet, task.reference, levels, k, progress, name
-                )
+                seed, unet = task.quality.noise_seed + k, bench.teacher.unet
+                images = drawn(bench, unet, task.reference, levels, seed, progress, name)
                 known = dataclasses.asdict(bench.judge.score(images))
                 write_json(folder / "quality.json", known)
         found.append(known)
@@ -162,36 +162,53 @@ def drawn(
     unet: UNet,
     sampler: SamplerSpec,
     levels: Levels,
-    noise_set: int,
+    seed: int,
     progress: Progress,
     name: str,
 ) -> np.ndarray:
-    """Images of a network on one of the bench's noise sets.
+    """Images of a network, as many as the bench judges by.
 
     Args:
         bench: noise, labels and batches.
         unet: the network.
         sampler: solver and guidance.
         levels: (T + 1,), falling, the last 0.
-        noise_set: k, of the seed `noise_seed` + k.
+        seed: of the noise.
         progress: told after each batch.
         name: what it is told.
 
     Returns:
         (N, H, W, C).
     """
-    quality = bench.task.quality
     return generate(
         unet,
         sampler.solver,
         levels,
-        bench.start(quality.noise_seed + noise_set),
+        bench.start(seed),
         bench.labels(),
         sampler.guidance,
-        quality.batch,
+        bench.task.quality.batch,
         progress,
         name,
     )
+
+
+def judged_again(bench: Bench, progress: Progress, name: str) -> tuple[Judge, dict[str, Any]]:
+    """The reference on the report's noise and the other half of the held-out images.
+
+    Args:
+        bench: what to judge with.
+        progress: told after each batch.
+        name: what it is told.
+
+    Returns:
+        The judge of the other half, and the reference's gap and replicates.
+    """
+    judge, task = bench.report_judge(), bench.task
+    levels, seed = sampler_levels(bench, task.reference), task.quality.report_noise_seed
+    images = drawn(bench, bench.teacher.unet, task.reference, levels, seed, progress, name)
+    found = judge.score(images)
+    return judge, {"gap": found.gap, "replicates": dataclasses.asdict(found.replicates)}
 
 
 def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -201,7 +218,6 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
     images, speed = timed_generate(teacher, sampler, levels, bench, seed, progress)
     quality = bench.judge.score(images)
     noise = gaussian(bench.judge, bench.dataset)
-    static = cost(teacher.unet.spec)
     save_grid(folder / "samples.png", images)
     few = latency(teacher, sampler.solver, levels, sampler.guidance, batch=1, evaluations=20)
     reference = {
@@ -216,9 +232,7 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         "latency_batch": task.latency_batch,
         "latency_batch1_ms": few.median_ms,
         **peak_memory(teacher, sampler.solver, levels, sampler.guidance, task.latency_batch),
-        "params": static.params,
-        "macs": static.macs,
-        "size_mb": static.size_mb,
+        **cost(teacher.unet.spec).figures,
         "spec_hash": teacher.unet.spec.hash,
         "samples": str(folder / "samples.png"),
         "teacher": str(teacher.folder or ""),

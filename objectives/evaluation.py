@@ -23,7 +23,7 @@ from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
-from ado_nas.measure.speed import latency, peak_memory
+from ado_nas.measure.speed import sampling_figures
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.stepped import build_network
@@ -34,8 +34,8 @@ from ado_nas.quality.judge import Quality
 from ado_nas.reference import (
     check_teacher,
     fastest_free,
+    judged_again,
     measure_reference,
-    sampler_levels,
 )
 from ado_nas.specs import Candidate, TaskSpec, to_dict
 from objectives.adaptation import beginning, course, decisions
@@ -99,7 +99,7 @@ class _Evaluation:
         model, lessons, inherited = _build(self.bench, candidate, seed)
         figures["inherited_fraction"] = inherited
         figures["inherited_from"] = self.bench.source[0]
-        figures.update(_measured(self.bench, model))
+        figures.update(sampling_figures(model, self.bench.task.latency_batch))
         self.forecast.learn(candidate, figures["latency_ms"])
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
@@ -118,7 +118,7 @@ class _Evaluation:
         model = dataclasses.replace(model, unet=adapted.unet)
         if model.unet.spec != candidate.unet:  # the gate refused, and it is as large as it costs
             figures.update(_static(dataclasses.replace(candidate, unet=model.unet.spec)))
-            figures.update(_measured(self.bench, model))
+            figures.update(sampling_figures(model, self.bench.task.latency_batch))
         return self._scored(candidate, model, seed, folder, limits, figures)
 
     def _scored(
@@ -158,14 +158,8 @@ class _Evaluation:
 
 
 def _static(candidate: Candidate) -> dict[str, Any]:
-    static = cost(candidate.unet)
     every = sum(cost(spec).macs for spec in networks(candidate))
-    return {
-        "params": static.params,
-        "macs": static.macs,
-        "macs_per_image": every,
-        "size_mb": static.size_mb,
-    }
+    return {**cost(candidate.unet).figures, "macs_per_image": every}
 
 
 def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
@@ -177,19 +171,6 @@ def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lesson
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
     lessons = Lessons(bench.bank, path)
     return Model(unet, candidate.sampler, lessons.levels, {}), lessons, inherited.fraction
-
-
-def _measured(bench: Bench, model: Model) -> dict[str, Any]:
-    sampler, batch = model.sampler, bench.task.latency_batch
-    many = latency(model, sampler.solver, model.levels, 1.0, batch)
-    one = latency(model, sampler.solver, model.levels, 1.0, 1)
-    return {
-        "latency_ms": many.median_ms,
-        "latency_iqr_ms": many.iqr_ms,
-        "latency_batch": batch,
-        "latency_batch1_ms": one.median_ms,
-        **peak_memory(model, sampler.solver, model.levels, 1.0, batch),
-    }
 
 
 def _train(
@@ -245,35 +226,20 @@ def remeasure(
     """
     bench = open_bench(task, workspace)
     facts = measure_reference(bench, workspace, silent)
-    judge, seed = bench.report_judge(), task.quality.report_noise_seed
-    levels = sampler_levels(bench, task.reference)
-    start, labels = bench.start(seed), bench.labels()
-    solver, guidance = task.reference.solver, task.reference.guidance
-    images = generate(
-        bench.teacher.unet,
-        solver,
-        levels,
-        start,
-        labels,
-        guidance,
-        task.quality.batch,
-        progress,
-        "measuring the reference again",
-    )
-    again = judge.score(images)
-    measured = {"gap": again.gap, "replicates": dataclasses.asdict(again.replicates)}
-    other = {**facts, "reference": {**facts["reference"], **measured}}
+    judge, again = judged_again(bench, progress, "measuring the reference again")
+    other = {**facts, "reference": {**facts["reference"], **again}}
+    start, labels = bench.start(task.quality.report_noise_seed), bench.labels()
     rows = []
     for i, folder in enumerate(folders):
         model = load_model(folder)
         drawn = generate(model.unet, model.sampler.solver, model.levels, start, labels)
         quality = judge.score(drawn)
-        found = {**model.card["figures"], **_measured(bench, model)}
+        found = {**model.card["figures"], **sampling_figures(model, task.latency_batch)}
         row = {**quality_figures(quality), **comparison(other, quality, found)}
         before = model.card["figures"]
         row["latency_ms"] = found["latency_ms"]
         row["latency_iqr_ms"] = found["latency_iqr_ms"]
-        row["reference_gap"] = again.gap
+        row["reference_gap"] = again["gap"]
         row["repeated"] = bool(row["retention_high"] >= before["retention_low"])
         rows.append(row)
         progress("measuring the front again", i + 1, len(folders))

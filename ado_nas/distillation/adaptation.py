@@ -21,7 +21,7 @@ from ado_nas.measure import lock
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import DistillationSpec, UNetSpec
 from ado_nas.stature import towards
-from ado_nas.training.step import Stepper, schedule
+from ado_nas.training.step import Stepper, student_stepper
 from ado_nas.training.taylor import Taylor
 from ado_nas.training.transfer import transfer
 
@@ -244,6 +244,4 @@ class _Course:
             stepper.flat.load(stepper.model, stepper.vector)
 
     def _stepping(self, unet: UNet) -> Stepper:
-        spec = self._spec
-        rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
-        return Stepper(unet, landing_loss, rate, spec.ema_decay)
+        return student_stepper(unet, landing_loss, self._spec)

@@ -21,7 +21,7 @@ from ado_nas.errors import Diverged
 from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
-from ado_nas.measure.speed import latency, peak_memory
+from ado_nas.measure.speed import sampling_figures
 from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
@@ -156,27 +156,20 @@ class Shop:
         bench, levels = self.bench, course.levels
         qualities = []
         for k in range(self.spec.noise_sets):
-            images = drawn(bench, unet, sampler, levels, k, silent, "")
+            seed = bench.task.quality.noise_seed + k
+            images = drawn(bench, unet, sampler, levels, seed, silent, "")
             if not np.isfinite(images).all():
                 raise Diverged("its images are not finite")
             qualities.append(bench.judge.score(images))
             self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
             if k == 0:
                 save_grid(folder / "samples.png", images)
-        model, batch = Model(unet, sampler, levels, {}), bench.task.latency_batch
-        many = latency(model, sampler.solver, levels, 1.0, batch)
-        static = cost(unet.spec)
+        model = Model(unet, sampler, levels, {})
         measured = {
             **figures(qualities[0]),
             **compared(self.references[0], qualities[0]),
-            "latency_ms": many.median_ms,
-            "latency_iqr_ms": many.iqr_ms,
-            "latency_batch": batch,
-            "latency_batch1_ms": latency(model, sampler.solver, levels, 1.0, 1).median_ms,
-            **peak_memory(model, sampler.solver, levels, 1.0, batch),
-            "params": static.params,
-            "macs": static.macs,
-            "size_mb": static.size_mb,
+            **sampling_figures(model, bench.task.latency_batch),
+            **cost(unet.spec).figures,
         }
         mx.clear_cache()
         return [dataclasses.asdict(q) for q in qualities], measured

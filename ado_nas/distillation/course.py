@@ -17,7 +17,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.specs import DistillationSpec
 from ado_nas.training import resumable
 from ado_nas.training.resumable import Batches
-from ado_nas.training.step import Loss, Stepper, schedule
+from ado_nas.training.step import Loss, student_stepper
 
 
 def _itself(student: UNet) -> nn.Module:
@@ -80,8 +80,7 @@ def follow(
     Raises:
         Diverged: the loss is not finite.
     """
-    rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
-    stepper = Stepper(course.pupil(student), course.loss, rate, spec.ema_decay)
+    stepper = student_stepper(course.pupil(student), course.loss, spec)
     seconds = resumable.train(stepper, course.batches, spec.iterations, folder, stage, progress)
     stepper.load_average()
     mx.eval(student.parameters())

@@ -26,6 +26,7 @@ from ado_nas.reference import (
     check_teacher,
     drawn,
     fastest_free,
+    judged_again,
     measure_reference,
     reference_qualities,
     sampler_levels,
@@ -245,16 +246,10 @@ def _compared(bench: Bench, facts: dict[str, Any], best: Result) -> dict[str, fl
 
 def _confirmed(bench: Bench, best: Result, progress: Progress) -> dict[str, float]:
     assert best.folder is not None
-    judge, quality = bench.report_judge(), bench.task.quality
-    other = quality.report_noise_seed - quality.noise_seed
-    sampler, teacher = bench.task.reference, bench.teacher.unet
-    levels = sampler_levels(bench, sampler)
-    name = "reference, confirmed"
-    reference = judge.score(drawn(bench, teacher, sampler, levels, other, progress, name))
-    model = load_model(best.folder)
+    judge, reference = judged_again(bench, progress, "reference, confirmed")
+    model, seed = load_model(best.folder), bench.task.quality.report_noise_seed
     images = drawn(
-        bench, model.unet, model.sampler, model.levels, other, progress, "student, confirmed"
+        bench, model.unet, model.sampler, model.levels, seed, progress, "student, confirmed"
     )
-    measured = {"gap": reference.gap, "replicates": dataclasses.asdict(reference.replicates)}
     found = judge.score(images)
-    return {**compared(measured, found), "gap": found.gap, "reference_gap": reference.gap}
+    return {**compared(reference, found), "gap": found.gap, "reference_gap": reference["gap"]}

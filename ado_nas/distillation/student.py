@@ -19,7 +19,7 @@ from ado_nas.models.tree import named_arrays
 from ado_nas.models.unet import UNet
 from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import DistillationSpec
-from ado_nas.training.step import Loss, Stepper, schedule, shards
+from ado_nas.training.step import Loss, Stepper, shards, student_stepper
 
 _ROUNDING = 1e-8  # keeps the root's slope finite at 0
 
@@ -159,10 +159,9 @@ def distill(
     Raises:
         Diverged: the loss is not finite.
     """
-    rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
     stepped = isinstance(student, SteppedUNet)
     landing = stepped_loss if stepped else landing_loss
-    stepper = Stepper(student, loss or landing, rate, spec.ema_decay)
+    stepper = student_stepper(student, loss or landing, spec)
     parts = shards(spec.batch) if stepped else 1
     rng = np.random.default_rng(seed)
     for _ in range(spec.iterations):

@@ -20,7 +20,7 @@ from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
 from ado_nas.specs import SupernetSpec, UNetSpec, digest, to_dict
 from ado_nas.training import resumable
-from ado_nas.training.step import Stepper, schedule
+from ado_nas.training.step import student_stepper
 from ado_nas.widths import drawn, narrowest
 
 SCHEMA = 1
@@ -94,8 +94,7 @@ def train_supernet(
         unet = build_unet(teacher.unet.spec, spec.seed)
         inherit(unet, teacher.unet, "ranked")
         sandwich = Sandwich(unet.spec, spec)
-        rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
-        stepper = Stepper(unet, sandwich, rate, spec.ema_decay)
+        stepper = student_stepper(unet, sandwich, spec)
 
         def stream(start: int) -> Iterator[tuple[mx.array, ...]]:
             return batches(spec, bank, sandwich, start)

@@ -24,6 +24,11 @@ class Cost:
         """Megabytes (10^6 bytes) of the parameters."""
         return self.bytes / 1e6
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a trial or an attempt tells of it."""
+        return {"params": self.params, "macs": self.macs, "size_mb": self.size_mb}
+
 
 def cost(spec: UNetSpec) -> Cost:
     """Sum up a network.

@@ -92,6 +92,29 @@ def peak_memory(
     return {"peak_memory_mb": found.peak_mb, "process_memory_mb": found.process_mb}
 
 
+def sampling_figures(model: Model, batch: int) -> dict[str, float]:
+    """Latency and memory of a student by its own sampler, without guidance.
+
+    Args:
+        model: the network, its solver and levels.
+        batch: images at a time.
+
+    Returns:
+        ``latency_ms`` per image with ``latency_iqr_ms``, at this ``latency_batch`` and, as
+        ``latency_batch1_ms``, one by one; and what `peak_memory` gives.
+    """
+    solver, levels = model.sampler.solver, model.levels
+    many = latency(model, solver, levels, 1.0, batch)
+    one = latency(model, solver, levels, 1.0, 1)
+    return {
+        "latency_ms": many.median_ms,
+        "latency_iqr_ms": many.iqr_ms,
+        "latency_batch": batch,
+        "latency_batch1_ms": one.median_ms,
+        **peak_memory(model, solver, levels, 1.0, batch),
+    }
+
+
 def _inputs(unet: UNet, batch: int) -> tuple[mx.array, mx.array | None]:
     spec = unet.spec
     x = mx.array(noise(0, batch, (spec.resolution, spec.resolution, spec.in_channels)))

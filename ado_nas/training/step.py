@@ -13,6 +13,7 @@ from mlx.utils import tree_unflatten
 from ado_nas.errors import Diverged
 from ado_nas.models.tree import named_arrays
 from ado_nas.runtime import batch_streams
+from ado_nas.specs import DistillationSpec, SupernetSpec
 from ado_nas.training.flat import FlatParameters
 
 Loss = Callable[..., mx.array]
@@ -185,3 +186,17 @@ class Stepper:
         self.optimizer.state = tree_unflatten(tree)
         self.iteration = iteration
         self.flat.load(self.model, self.vector)
+
+
+def student_stepper(
+    model: nn.Module, loss: Loss, spec: DistillationSpec | SupernetSpec
+) -> Stepper:
+    """The stepper of a network that learns from a teacher, with its short warm-up.
+
+    Args:
+        model: the network to train.
+        loss: called as loss(model, *arrays).
+        spec: iterations, learning rate and averaging.
+    """
+    rate = schedule(spec.learning_rate, min(20, spec.iterations // 10), spec.iterations)
+    return Stepper(model, loss, rate, spec.ema_decay)

@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_with_what_it_has(
 ) -> None:
     settings = {"workspace": tmp_path, "progress": silent, "task": TASK, "iterations": 3}
     costs = {"latency_ms": 1.0, "latency_batch1_ms": 1.0, "peak_memory_mb": 1.0}
-    monkeypatch.setattr("objectives.evaluation._measured", lambda *_: costs)
+    monkeypatch.setattr("objectives.evaluation.sampling_figures", lambda *_: costs)
     first = fidelity.run(seed=0, row=0, judged=3, **settings)
     calls: list[str] = []
     monkeypatch.setattr(
