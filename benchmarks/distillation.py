@@ -19,17 +19,17 @@ from typing import Any
 import mlx.core as mx
 
 from ado_nas.bench import Bench, open_bench
-from ado_nas.diffusion.levels import Levels, karras_levels
+from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.sampling import generate
-from ado_nas.distillation.chained import chained
-from ado_nas.distillation.consistency import RATE, taught, tuned
-from ado_nas.distillation.course import Course, anchored, follow
-from ado_nas.distillation.planner import halvings, plan
-from ado_nas.distillation.student import Lessons
+from ado_nas.distillation.consistency import tuned
+from ado_nas.distillation.course import Course, follow
+from ado_nas.distillation.methods import course_by, learning
+from ado_nas.distillation.optimize import planned
 from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
+from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.reference import measure_reference
@@ -116,10 +116,12 @@ def _row(
     unet = build_unet(bench.teacher.unet.spec, seed)
     inherit(unet, bench.teacher.unet)
     stages = _stages(bench, method, steps)
+    alike = "consistency" if method == "images alone" else method
+    settings = learning(alike, training, training.iterations)
     course, spent, done = None, 0.0, 0
     for stage in stages:
         course = _course(bench, method, stage, unet, course, training.batch, seed)
-        took, count = _trained(unet, course, _learning(method, training), seconds / len(stages))
+        took, count = _trained(unet, course, settings, seconds / len(stages))
         spent, done = spent + took, done + count
     assert course is not None
     quality = bench.task.quality
@@ -139,11 +141,8 @@ def _row(
 
 
 def _stages(bench: Bench, method: str, steps: int) -> tuple[int, ...]:
-    original = bench.task.reference.nfe
-    if method == "chained":
-        return halvings(original, steps)
-    if method == "anchored":
-        return plan(bench.bank.costs, original, steps).stages
+    if method in ("anchored", "chained"):
+        return planned(bench, OptimizationSpec(steps, method=method)).stages
     return (steps,)
 
 
@@ -156,21 +155,15 @@ def _course(
     batch: int,
     seed: int,
 ) -> Course:
-    if method == "chained":
-        source = _copy(unet) if before else bench.teacher.unet
-        grid = before.levels if before else _karras(bench, 2 * steps)
-        return chained(source, grid, steps, bench.dataset, batch, seed)
-    bank = bench.bank
-    path = bank.schedule("dp", steps)
-    levels = bank.levels[path]
-    if method == "consistency":
-        return taught(bank, levels, batch, seed)
     if method == "images alone":
+        levels = bench.bank.levels[bench.bank.schedule("dp", steps)]
         lowest = bench.task.trajectories.sigma_min
         return tuned(bench.dataset, unet.spec, levels, lowest, batch, seed)
     if method == "plain":
         return _plain(bench, steps, unet, batch, seed)
-    return anchored(Lessons(bank, path), batch, seed)
+    source = _copy(unet) if before else bench.teacher.unet
+    known = before.levels if before else None
+    return course_by(method, bench, steps, source, known, batch, seed)
 
 
 def _plain(bench: Bench, steps: int, unet: UNet, batch: int, seed: int) -> Course:
@@ -179,25 +172,15 @@ def _plain(bench: Bench, steps: int, unet: UNet, batch: int, seed: int) -> Cours
     def stream(start: int) -> Iterator[tuple[mx.array, ...]]:
         return batches(spec, bench.dataset, start)
 
-    return Course("dpmpp_2m", _karras(bench, steps), stream, edm_loss)
-
-
-def _karras(bench: Bench, steps: int) -> Levels:
     limits = bench.task.trajectories
-    return karras_levels(steps, limits.sigma_min, limits.sigma_max)
+    levels = karras_levels(steps, limits.sigma_min, limits.sigma_max)
+    return Course("dpmpp_2m", levels, stream, edm_loss)
 
 
 def _copy(unet: UNet) -> UNet:
     twin = build_unet(unet.spec)
     inherit(twin, unet)
     return twin
-
-
-def _learning(method: str, training: DistillationSpec) -> DistillationSpec:
-    """As `optimize` trains by this method."""
-    slow = method in ("consistency", "images alone")
-    rate = min(training.learning_rate, RATE) if slow else training.learning_rate
-    return dataclasses.replace(training, learning_rate=rate)
 
 
 def _trained(

@@ -11,12 +11,9 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.bench import Bench
-from ado_nas.diffusion.levels import karras_levels
-from ado_nas.distillation.chained import chained
-from ado_nas.distillation.consistency import RATE, taught
-from ado_nas.distillation.course import Course, anchored, follow
+from ado_nas.distillation.course import Course, follow
 from ado_nas.distillation.matching import matched
-from ado_nas.distillation.student import Lessons
+from ado_nas.distillation.methods import course_by, learning
 from ado_nas.errors import Diverged
 from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
@@ -126,29 +123,20 @@ class Shop:
         return {"attempt": to_dict(attempt), "qualities": qualities, "figures": found}
 
     def _training(self, attempt: Attempt) -> DistillationSpec:
-        spec = self.spec.training
-        rate = min(spec.learning_rate, RATE if attempt.method == "consistency" else float("inf"))
-        return dataclasses.replace(spec, iterations=attempt.iterations, learning_rate=rate)
+        return learning(attempt.method, self.spec.training, attempt.iterations)
 
     def _course(self, attempt: Attempt, parent: Model) -> Course:
-        weight = self.spec.training.feature_weight
-        return matched(self._method(attempt, parent), self.bench.teacher.unet, weight)
-
-    def _method(self, attempt: Attempt, parent: Model) -> Course:
-        bench, batch, seed = self.bench, self.spec.training.batch, self.spec.seed
-        if attempt.method == "consistency":
-            levels = bench.bank.levels[bench.bank.schedule("dp", attempt.steps)]
-            return taught(bench.bank, levels, batch, seed)
-        if attempt.method == "chained":
-            levels = parent.levels
-            if not attempt.parent:
-                limits = bench.task.trajectories.sigma_min, bench.task.trajectories.sigma_max
-                levels = karras_levels(2 * attempt.steps, *limits)
-            guidance = 1.0 if attempt.parent else bench.task.trajectories.guidance
-            source, steps = parent.unet, attempt.steps
-            return chained(source, levels, steps, bench.dataset, batch, seed, guidance)
-        path = bench.bank.schedule("dp", attempt.steps)
-        return anchored(Lessons(bench.bank, path), batch, seed)
+        levels, batch = parent.levels if attempt.parent else None, self.spec.training.batch
+        made = course_by(
+            attempt.method,
+            self.bench,
+            attempt.steps,
+            parent.unet,
+            levels,
+            batch,
+            self.spec.seed,
+        )
+        return matched(made, self.bench.teacher.unet, self.spec.training.feature_weight)
 
     def _judged(
         self, unet: UNet, sampler: SamplerSpec, course: Course, name: str, folder: Path
