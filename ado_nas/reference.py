@@ -16,6 +16,7 @@ from ado_nas.device import environment
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.diffusion.schedules import named_levels
+from ado_nas.diffusion.solvers import steps
 from ado_nas.errors import NegativeVerdict
 from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
@@ -41,7 +42,13 @@ def sampler_levels(bench: Bench, sampler: SamplerSpec) -> Levels:
     """
     spec, bank = bench.task.trajectories, bench.bank
     return named_levels(
-        sampler.schedule, sampler.nfe, spec.sigma_min, spec.sigma_max, bank.costs, bank.levels
+        sampler.schedule,
+        steps(sampler.solver, sampler.nfe),
+        spec.sigma_min,
+        spec.sigma_max,
+        bench.teacher.unet.spec.sigma_data,
+        bank.costs,
+        bank.levels,
     )
 
 

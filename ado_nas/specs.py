@@ -31,9 +31,11 @@ DOWNSAMPLES = ("conv", "pool", "fold")
 UPSAMPLES = ("conv", "nearest", "fold")
 SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
-FLOW_SOLVERS = ("ddim", "dpmpp_2m")  # of the probability-flow equation: no fresh noise
+# Of the probability-flow equation: no fresh noise.
+FLOW_SOLVERS = ("ddim", "dpmpp_2m", "dpmpp_3m", "ipndm_2", "ipndm_3", "ipndm_4", "unipc", "heun")
 SOLVERS = (*FLOW_SOLVERS, "consistency")
-SCHEDULES = ("karras", "logsnr", "dp")
+CLOSED_FORMS = ("uniform", "karras", "logsnr", "ays")
+SCHEDULES = (*CLOSED_FORMS, "dp")
 _WORDS = {
     "activation": ACTIVATIONS,
     "attention": ATTENTION,

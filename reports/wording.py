@@ -9,9 +9,21 @@ from typing import Any
 SOLVERS = {
     "ddim": "DDIM",
     "dpmpp_2m": "DPM++(2M)",
+    "dpmpp_3m": "DPM++(3M)",
+    "ipndm_2": "iPNDM-2",
+    "ipndm_3": "iPNDM-3",
+    "ipndm_4": "iPNDM-4",
+    "unipc": "UniPC",
+    "heun": "Heun",
     "consistency": "consistency sampling",
 }
-SCHEDULES = {"karras": "Karras levels", "logsnr": "logSNR levels", "dp": "learned (DP) levels"}
+SCHEDULES = {
+    "uniform": "uniform timesteps",
+    "karras": "Karras levels",
+    "logsnr": "logSNR levels",
+    "ays": "AYS levels",
+    "dp": "learned (DP) levels",
+}
 DEVICE_KEYS = ("device_name", "chip", "device", "cpu", "machine")
 ABSENT = "\u2013"  # an en dash, as tables print a missing value
 TIMES = "\u00d7"

@@ -47,6 +47,50 @@ def logsnr_levels(nfe: int, sigma_min: float, sigma_max: float) -> Levels:
     return np.append(np.geomspace(sigma_max, sigma_min, nfe), 0.0)
 
 
+def uniform_levels(nfe: int, sigma_min: float, sigma_max: float) -> Levels:
+    """Levels evenly spaced in the time of the variance-preserving process, then 0.
+
+    This is what evenly spaced timesteps of DDPM's linear schedule are in sigma space.
+
+    Args:
+        nfe: network evaluations, T.
+        sigma_min: last positive level.
+        sigma_max: first level.
+
+    Returns:
+        (T + 1,).
+
+    Source: Karras et al. 2022, table 1, VP; Song et al. 2021, appendix C, beta 0.1 to 20.
+    """
+    _check(nfe, sigma_min, sigma_max)
+    low, rise = 0.1, 19.9
+    first, last = (
+        (np.sqrt(low**2 + 2 * rise * np.log1p(sigma**2)) - low) / rise
+        for sigma in (sigma_max, sigma_min)
+    )
+    time = np.linspace(first, last, nfe)
+    return np.append(np.sqrt(np.expm1(rise * time**2 / 2 + low * time)), 0.0)
+
+
+def ays_levels(nfe: int, sigma_min: float, sigma_max: float, sigma_data: float) -> Levels:
+    """Levels evenly spaced in arctan(sigma / sigma_data), then 0: the best for Gaussian data.
+
+    Args:
+        nfe: network evaluations, T.
+        sigma_min: last positive level.
+        sigma_max: first level.
+        sigma_data: standard deviation of the data.
+
+    Returns:
+        (T + 1,).
+
+    Source: Sabour et al. 2024 (Align Your Steps), theorem 3.1.
+    """
+    _check(nfe, sigma_min, sigma_max)
+    first, last = np.arctan(np.array([sigma_max, sigma_min]) / sigma_data)
+    return np.append(sigma_data * np.tan(np.linspace(first, last, nfe)), 0.0)
+
+
 def _check(nfe: int, sigma_min: float, sigma_max: float) -> None:
     if nfe < 1 or not 0 < sigma_min < sigma_max:
         raise SpecError(

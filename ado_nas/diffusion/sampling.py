@@ -13,7 +13,7 @@ import numpy as np
 
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import Denoise, denoiser
-from ado_nas.diffusion.solvers import SOLVER
+from ado_nas.diffusion.solvers import Solver, solver_of
 from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
 from ado_nas.models.stepped import networks
@@ -56,7 +56,7 @@ def balanced_labels(count: int, num_classes: int) -> np.ndarray | None:
 
 def steps(
     unet: UNet,
-    solver: str,
+    solver: str | Solver,
     levels: Levels,
     x: mx.array,
     labels: mx.array | None = None,
@@ -66,7 +66,7 @@ def steps(
 
     Args:
         unet: the network.
-        solver: its name.
+        solver: its name, or the solver itself.
         levels: (T + 1,), falling, the last 0.
         x: (B, H, W, C), standard normal noise.
         labels: (B,) int32, or None.
@@ -84,7 +84,7 @@ def steps(
     runs = []
     for _, rows in shares:
         chosen = None if labels is None else labels[rows]
-        runs.append(SOLVER[solver](in_turn(each, chosen, guidance), start[rows], levels))
+        runs.append(solver_of(solver)(in_turn(each, chosen, guidance), start[rows], levels))
     for _ in range(len(levels) - 1):
         states = []
         for run, (stream, _) in zip(runs, shares, strict=True):
@@ -95,14 +95,16 @@ def steps(
 
 
 def in_turn(each: Sequence[UNet], labels: mx.array | None, guidance: float) -> Denoise:
-    """A denoiser that takes the next network at each call, which solvers make once a step."""
+    """A denoiser that takes the next network at each call, where they differ by step."""
+    if all(unet is each[0] for unet in each):
+        return denoiser(each[0], labels, guidance)
     turn = (denoiser(unet, labels, guidance) for unet in each)
     return lambda x, sigma: next(turn)(x, sigma)
 
 
 def sample_batch(
     unet: UNet,
-    solver: str,
+    solver: str | Solver,
     levels: Levels,
     x: mx.array,
     labels: mx.array | None = None,
@@ -144,7 +146,7 @@ def _macs(spec: UNetSpec) -> int:
 
 def generate(
     unet: UNet,
-    solver: str,
+    solver: str | Solver,
     levels: Levels,
     start: np.ndarray,
     labels: np.ndarray | None = None,
@@ -157,7 +159,7 @@ def generate(
 
     Args:
         unet: the network.
-        solver: its name.
+        solver: its name, or the solver itself.
         levels: (T + 1,), falling, the last 0.
         start: (N, H, W, C) standard normal noise.
         labels: (N,) int32, or None.

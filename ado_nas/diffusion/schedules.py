@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ado_nas.diffusion.levels import Levels, karras_levels, logsnr_levels
+from ado_nas.diffusion.levels import (
+    Levels,
+    ays_levels,
+    karras_levels,
+    logsnr_levels,
+    uniform_levels,
+)
 from ado_nas.errors import SpecError, nearest
+from ado_nas.specs import SCHEDULES
 
 
 def jump_costs(
@@ -41,12 +48,48 @@ def jump_costs(
     return costs
 
 
-def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
+def deviation_costs(states: np.ndarray, denoised: np.ndarray, levels: Levels) -> np.ndarray:
+    """How much farther from the straight way to the trajectory's end a DDIM jump lands.
+
+    Args:
+        states: (T + 1, M, ...) teacher states at `levels`.
+        denoised: (T, M, ...) the teacher's denoised images there.
+        levels: (T + 1,), falling, the last 0.
+
+    Returns:
+        (T + 1, T + 1) float64: mean distance of the landing of i -> j from the line between the
+        trajectory's ends, less that of the teacher's state at j; infinite where j <= i.
+
+    Source: Chen et al. 2024 (GITS), section 3.3; the metric ``dev`` of its code.
+    """
+    count = len(levels)
+    flat = states.reshape(count, states.shape[1], -1).astype(np.float64)
+    clean = denoised.reshape(count - 1, states.shape[1], -1)
+    end, way = flat[-1], flat[-1] - flat[0]
+    way /= np.linalg.norm(way, axis=-1, keepdims=True)
+
+    def off(x: np.ndarray) -> np.ndarray:
+        left = end - x
+        along = np.sum(left * way, axis=-1, keepdims=True)
+        found: np.ndarray = np.linalg.norm(left - along * way, axis=-1)
+        return found
+
+    own = off(flat)
+    costs = np.full((count, count), np.inf)
+    for i in range(count - 1):
+        ratios = (levels[i + 1 :] / levels[i])[:, None, None]
+        landed = ratios * flat[i] + (1 - ratios) * clean[i]
+        costs[i, i + 1 :] = np.mean(off(landed) - own[i + 1 :], axis=1)
+    return costs
+
+
+def cheapest_path(costs: np.ndarray, steps: int, growth: float = 1.0) -> list[int]:
     """The cheapest path of exactly `steps` jumps from the first to the last level.
 
     Args:
         costs: (N, N), infinite where a jump is not allowed.
         steps: jumps, 1 to N - 1.
+        growth: by which the costs of what follows count more with each jump.
 
     Returns:
         Indices of steps + 1 levels, from 0 to N - 1.
@@ -54,7 +97,8 @@ def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
     Raises:
         SpecError: more steps than levels.
 
-    Source: Bellman; as in Nguyen et al. 2023 (BOSS), algorithm 1.
+    Source: Nguyen et al. 2023 (BOSS), algorithm 1; Chen et al. 2024 (GITS), algorithm 1, whose
+    gamma is `growth`.
     """
     count = len(costs)
     if not 1 <= steps < count:
@@ -62,7 +106,7 @@ def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
     best = costs[:, -1]
     choices = []
     for _ in range(steps - 1):
-        through = costs + best[None, :]
+        through = costs + growth * best[None, :]
         choices.append(np.argmin(through, axis=1))
         best = np.min(through, axis=1)
     path = [0]
@@ -71,21 +115,44 @@ def cheapest_path(costs: np.ndarray, steps: int) -> list[int]:
     return [*path, count - 1]
 
 
+def closed_form(
+    schedule: str, nfe: int, sigma_min: float, sigma_max: float, sigma_data: float
+) -> Levels:
+    """Levels that need no model.
+
+    Args:
+        schedule: uniform, karras, logsnr or ays.
+        nfe: network evaluations, T.
+        sigma_min: last positive level.
+        sigma_max: first level.
+        sigma_data: standard deviation of the data; ays alone.
+
+    Returns:
+        (T + 1,), falling, the last 0.
+    """
+    if schedule == "ays":
+        return ays_levels(nfe, sigma_min, sigma_max, sigma_data)
+    forms = {"uniform": uniform_levels, "karras": karras_levels, "logsnr": logsnr_levels}
+    return forms[schedule](nfe, sigma_min, sigma_max)
+
+
 def named_levels(
     schedule: str,
     nfe: int,
     sigma_min: float,
     sigma_max: float,
+    sigma_data: float,
     costs: np.ndarray | None = None,
     grid: Levels | None = None,
 ) -> Levels:
     """Levels of a schedule by its name.
 
     Args:
-        schedule: karras, logsnr or dp.
+        schedule: a closed form (see `closed_form`), or dp.
         nfe: network evaluations, T.
         sigma_min: last positive level of the closed forms.
         sigma_max: first level.
+        sigma_data: standard deviation of the data.
         costs: (N, N) from `jump_costs`; dp alone.
         grid: (N,) levels that `costs` belongs to; dp alone.
 
@@ -95,14 +162,10 @@ def named_levels(
     Raises:
         SpecError: the name is unknown, or dp has no trajectories to learn from.
     """
-    if schedule == "karras":
-        return karras_levels(nfe, sigma_min, sigma_max)
-    if schedule == "logsnr":
-        return logsnr_levels(nfe, sigma_min, sigma_max)
+    if schedule not in SCHEDULES:
+        raise SpecError(f"schedule {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
     if schedule != "dp":
-        raise SpecError(
-            f"schedule {schedule!r} is unknown; {nearest(schedule, ('karras', 'logsnr', 'dp'))}"
-        )
+        return closed_form(schedule, nfe, sigma_min, sigma_max, sigma_data)
     if costs is None or grid is None:
         raise SpecError("schedule 'dp' is learned from trajectories; none were given")
     return grid[cheapest_path(costs, nfe)]

@@ -18,7 +18,7 @@ from ado_nas.files import building, read_json, replacing, sha256, write_json
 from ado_nas.measure import lock
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
-from ado_nas.specs import TrajectorySpec, digest, to_dict
+from ado_nas.specs import TrajectorySpec, UNetSpec, digest, to_dict
 
 SCHEMA = 2  # raise it when states or costs change
 STATES, META = "states.npy", "bank.json"
@@ -31,7 +31,8 @@ class Bank:
     """Trajectories of one teacher.
 
     `states` is (T + 1, M, H, W, C) float32, memory-mapped, state t at noise level `levels[t]`;
-    `labels` (M,) int32 or None; `costs` (T + 1, T + 1) as `jump_costs` gives them.
+    `labels` (M,) int32 or None; `costs` (T + 1, T + 1) as `jump_costs` gives them; `sigma_data`
+    the standard deviation of the teacher's data.
     """
 
     states: np.ndarray
@@ -39,6 +40,7 @@ class Bank:
     levels: Levels
     costs: np.ndarray
     key: str
+    sigma_data: float = UNetSpec.sigma_data
 
     def schedule(self, name: str, count: int) -> list[int]:
         """Indices of the levels a student of `count` steps visits, from 0 to T.
@@ -51,7 +53,7 @@ class Bank:
             count + 1 indices, rising.
         """
         low, high = float(self.levels[-2]), float(self.levels[0])
-        wanted = named_levels(name, count, low, high, self.costs, self.levels)
+        wanted = named_levels(name, count, low, high, self.sigma_data, self.costs, self.levels)
         return nearest_indices(wanted, self.levels)
 
 
@@ -104,26 +106,14 @@ def build_bank(
         meta = _valid(folder, key)
         if meta is None:
             meta = _draw(spec, teacher, folder, key, progress)
-    return _open(folder, meta)
+    return _open(folder, meta, teacher.unet.spec.sigma_data)
 
 
-def open_bank(folder: Path) -> Bank:
-    """Open a finished bank.
-
-    Raises:
-        FileNotFoundError: there is none, or it is damaged.
-    """
-    meta = _valid(folder, folder.name)
-    if meta is None:
-        raise FileNotFoundError(folder / STATES)
-    return _open(folder, meta)
-
-
-def _open(folder: Path, meta: dict[str, Any]) -> Bank:
+def _open(folder: Path, meta: dict[str, Any], sigma_data: float) -> Bank:
     states = np.load(folder / STATES, mmap_mode="r", allow_pickle=False)
     labels = balanced_labels(states.shape[1], meta["num_classes"])
     costs = np.array([[np.inf if c is None else c for c in row] for row in meta["costs"]])
-    return Bank(states, labels, np.array(meta["levels"]), costs, meta["key"])
+    return Bank(states, labels, np.array(meta["levels"]), costs, meta["key"], sigma_data)
 
 
 def _valid(folder: Path, key: str) -> dict[str, Any] | None:

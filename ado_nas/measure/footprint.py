@@ -10,7 +10,7 @@ import numpy as np
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoiser
 from ado_nas.diffusion.sampling import parts
-from ado_nas.diffusion.solvers import SOLVER
+from ado_nas.diffusion.solvers import solver_of
 from ado_nas.measure.allocation import peak_bytes
 from ado_nas.measure.cost import cost
 from ado_nas.measure.graph import traced
@@ -49,7 +49,7 @@ def sampling_bytes(
         for stream, rows in parts(spec, batch):
             chosen = labels[rows] if spec.num_classes else None
             with mx.stream(stream):
-                run = SOLVER[solver](denoiser(unet, chosen, guidance), x[rows], few)
+                run = solver_of(solver)(denoiser(unet, chosen, guidance), x[rows], few)
                 last.append([state for state, _ in run][-1])
         return last
 

@@ -50,7 +50,7 @@ def test_jump_costs_agree_with_single_jumps() -> None:
 )
 def test_bad_schedule_is_refused(schedule: str, nfe: int, text: str) -> None:
     with pytest.raises(SpecError, match=text):
-        named_levels(schedule, nfe, 0.1, 10.0)
+        named_levels(schedule, nfe, 0.1, 10.0, 0.5)
 
 
 def test_more_steps_than_levels_are_refused() -> None:

@@ -11,25 +11,48 @@ import numpy as np
 import pytest
 
 from ado_nas.diffusion import sampling
-from ado_nas.diffusion.levels import karras_levels, logsnr_levels
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.preconditioning import denoise
 from ado_nas.diffusion.sampling import generate, noise
-from ado_nas.diffusion.solvers import SOLVER
+from ado_nas.diffusion.solvers import (
+    MEMORY,
+    RULE,
+    SOLVER,
+    Point,
+    ddim,
+    evaluations,
+    generalized,
+    ipndm,
+    multistep,
+    steps,
+    timed,
+)
 from ado_nas.errors import SpecError
 from ado_nas.models.unet import build_unet, named_parameters
 from ado_nas.specs import FLOW_SOLVERS, SOLVERS, TrajectorySpec, UNetSpec
+from tests.fixtures.make_diffusers import NAMES
 
 MEAN = np.array([0.5, -0.3, 0.1], dtype=np.float64)
 ROOT = np.array([[0.5, 0.0, 0.0], [0.3, 0.4, 0.0], [-0.1, 0.2, 0.6]])
 COVARIANCE = ROOT @ ROOT.T
+SMALL = build_unet(UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)))
+SMALL.load_weights(
+    [
+        (name, value + 0.02 * mx.random.normal(value.shape, key=mx.random.key(i)))
+        for i, (name, value) in enumerate(named_parameters(SMALL))
+    ]
+)
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "diffusers_solvers.safetensors"
+
+
+VALUES, VECTORS = (mx.array(a.astype(np.float32)) for a in np.linalg.eigh(COVARIANCE))
+CENTER = mx.array(MEAN.astype(np.float32))
 
 
 def gaussian_denoiser(x: mx.array, sigma: mx.array) -> mx.array:
     """E[x0 | x] of Gaussian data: mean + C (C + sigma^2)^-1 (x - mean)."""
-    s = float(sigma.item())
-    gain = COVARIANCE @ np.linalg.inv(COVARIANCE + s * s * np.eye(3))
-    centered = x - mx.array(MEAN.astype(np.float32))
-    return mx.array(MEAN.astype(np.float32)) + centered @ mx.array(gain.T.astype(np.float32))
+    gain = VALUES / (VALUES + sigma[:, None, None, None] ** 2)
+    return CENTER + (((x - CENTER) @ VECTORS) * gain) @ VECTORS.T
 
 
 def gaussian_end(x: mx.array, sigma: mx.array) -> mx.array:
@@ -55,24 +78,48 @@ def test_solver_recovers_mean_and_covariance_of_gaussian_data(name: str) -> None
     np.testing.assert_allclose(np.cov(found.T), COVARIANCE, atol=error + 0.01)
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
-def test_solver_converges_at_its_order(name: str, order: int) -> None:
-    """Halving the step in log sigma divides the error by 2^order, between two positive levels."""
-    x = np.random.default_rng(1).standard_normal((64, 1, 1, 3)) * 2.0
-    start, end = 2.0, 0.5
+def gaussian_state(start: np.ndarray, begin: float, level: float) -> np.ndarray:
+    """Where the trajectory through `start` at level `begin` is at another level."""
     values, vectors = np.linalg.eigh(COVARIANCE)
-    shrink = np.sqrt((values + end**2) / (values + start**2))
-    exact = MEAN + (((x - MEAN) @ vectors) * shrink) @ vectors.T
-    errors = []
-    for steps in (8, 16, 32):
-        levels = np.append(np.geomspace(start, end, steps + 1), 0.0)
-        states = itertools.islice(
-            SOLVER[name](gaussian_denoiser, mx.array(x.astype(np.float32)), levels), steps
-        )
-        *_, (last, _) = states
-        errors.append(np.abs(np.array(last) - exact).mean())
-    rates = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
-    assert rates[-1] == pytest.approx(order, abs=0.35)
+    shrink = np.sqrt((values + level**2) / (values + begin**2))
+    found: np.ndarray = MEAN + (((start - MEAN) @ vectors) * shrink) @ vectors.T
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("dpmpp_3m", 3), ("unipc", 3)]
+)
+def test_solver_converges_at_its_order(name: str, order: int) -> None:
+    """Halving the step in log sigma divides the error by 2^order, between two positive levels.
+
+    The first points are exact: a start of lower order would count else. UniPC's corrector adds one
+    to the order 2 of its predictor.
+    """
+    start, errors = np.random.default_rng(1).standard_normal((64, 1, 1, 3)) * 2.0, []
+
+    def point(x: mx.array, level: float) -> Point:
+        return Point(level, x, gaussian_denoiser(x, mx.array([level])))
+
+    for count in (8, 16, 32):
+        levels = np.geomspace(2.0, 0.5, count + 1)
+        states = [gaussian_state(start, 2.0, level).astype(np.float32) for level in levels]
+        known = zip(map(mx.array, states[: order - 1]), levels, strict=False)
+        past, x = [point(x, level) for x, level in known], mx.array(states[order - 1])
+        for now, then in itertools.pairwise(levels[order - 1 :]):
+            past = [*past[1 - MEMORY :], point(x, now)]
+            x = RULE[name](past, then)
+        errors.append(np.abs(np.array(x) - states[-1]).mean())
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.35), errors
+
+
+def test_heun_converges_at_order_two() -> None:
+    x, errors = np.random.default_rng(1).standard_normal((64, 1, 1, 3)) * 2.0, []
+    for count in (8, 16, 32):
+        levels = np.append(np.geomspace(2.0, 0.5, count + 1), 0.0)
+        run = SOLVER["heun"](gaussian_denoiser, mx.array(x.astype(np.float32)), levels)
+        *_, (last, _) = itertools.islice(run, count)
+        errors.append(np.abs(np.array(last) - gaussian_state(x, 2.0, 0.5)).mean())
+    assert math.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.35), errors
 
 
 def test_one_step_lands_on_the_denoised_image() -> None:
@@ -82,30 +129,149 @@ def test_one_step_lands_on_the_denoised_image() -> None:
         np.testing.assert_allclose(solve(name, np.array([5.0, 0.0]), x), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [karras_levels, logsnr_levels])
-def test_levels_fall_from_end_to_end(make) -> None:  # type: ignore[no-untyped-def]
-    levels = make(7, 0.02, 40.0)
-    assert levels[0] == pytest.approx(40.0) and levels[-2] == pytest.approx(0.02)
-    assert levels[-1] == 0 and np.all(np.diff(levels) < 0) and len(levels) == 8
-    assert list(make(1, 0.02, 40.0)) == pytest.approx([40.0, 0.0])
-
-
-@pytest.mark.parametrize("name", FLOW_SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_solver_agrees_with_the_stored_run_of_diffusers(name: str) -> None:
     stored = mx.load(str(FIXTURE))
     levels = np.array(stored[f"{name}.levels"], dtype=np.float64)
-    found = solve(name, levels, np.array(stored["x"]))
+    found = solve(name, levels, np.array(stored["x"]) * levels[0])
     np.testing.assert_allclose(found, stored[f"{name}.result"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FLOW_SOLVERS)
+def small_network(x: np.ndarray, sigma: float) -> np.ndarray:
+    found = denoise(SMALL, mx.array(x.astype(np.float32)), mx.array([sigma]))
+    return np.array(found).astype(np.float64)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_solver_agrees_with_diffusers(name: str) -> None:
     pytest.importorskip("diffusers", reason="needs the extra interop")
     from tests.fixtures.make_diffusers import run
 
-    x = np.random.default_rng(3).standard_normal((8, 1, 1, 3)).astype(np.float32) * 40
+    x = np.random.default_rng(3).standard_normal((8, 1, 1, 3)).astype(np.float32)
     levels, expected = run(name, x, 10)
-    np.testing.assert_allclose(solve(name, levels, x), expected, atol=1e-5)
+    np.testing.assert_allclose(solve(name, levels, x * levels[0]), expected, atol=1e-5)
+    x = noise(4, 3, (8, 8, 1))
+    levels, expected = run(name, x, 6, small_network)
+    found = generate(SMALL, name, levels, x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def exponential(x: mx.array, sigma: mx.array) -> mx.array:
+    """The denoiser whose trajectories are x' = x: x = C e^sigma."""
+    return x - sigma[:, None, None, None] * x
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_ipndm_is_adams_bashforth_on_equal_steps(order: int) -> None:
+    weights = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12]]
+    weights.append([55 / 24, -59 / 24, 37 / 24, -9 / 24])
+    steps, size = 8, 1 / 8
+    levels = np.linspace(1, 0, steps + 1)
+    values, slopes = [1.0], []
+    for t in range(steps):
+        slopes.insert(0, values[-1])
+        chosen = weights[min(order, t + 1) - 1]
+        values.append(values[-1] - size * sum(map(np.multiply, chosen, slopes)))
+    run = multistep(ipndm(order))(exponential, mx.ones((1, 1, 1, 1)), levels)
+    np.testing.assert_allclose([float(x.item()) for x, _ in run], values[1:], atol=1e-5)
+    if order == 1:
+        same = SOLVER["ddim"](exponential, mx.ones((1, 1, 1, 1)), levels)
+        np.testing.assert_allclose([float(x.item()) for x, _ in same], values[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_ipndm_converges_at_its_order_on_equal_steps(order: int) -> None:
+    errors = []
+    for count in (8, 16, 32):
+        levels = np.append(np.linspace(2, 1, count + 1), 0.0)
+        # Begun with exact states, so that its low-order start does not count.
+        first = [np.exp(level - 2) for level in levels[: order - 1]]
+        past = [
+            Point(level, mx.full((1, 1, 1, 1), x), mx.full((1, 1, 1, 1), x * (1 - level)))
+            for level, x in zip(levels, first, strict=False)
+        ]
+        x = mx.full((1, 1, 1, 1), np.exp(levels[order - 1] - 2))
+        for now, then in itertools.pairwise(levels[order - 1 : -1]):
+            past = [*past[-3:], Point(now, x, exponential(x, mx.array([now])))]
+            x = ipndm(order)(past, then)
+        errors.append(abs(float(x.item()) - math.exp(-1)))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.4)
+
+
+@pytest.mark.parametrize("name", FLOW_SOLVERS)
+def test_images_may_have_levels_of_their_own(name: str) -> None:
+    """Each column of levels gives what it gives alone; an image at 0 rests."""
+    x = mx.array(np.random.default_rng(5).standard_normal((2, 1, 1, 3)).astype(np.float32))
+    long = karras_levels(5, 0.02, 40.0)
+    short = np.array([30.0, 3.0, 0.5, 0.0])
+    levels = np.stack([long, np.append(short, [0.0, 0.0])], axis=1)
+    start = x * mx.array(levels[0].astype(np.float32))[:, None, None, None]
+    *_, (last, _) = SOLVER[name](gaussian_denoiser, start, levels)
+    alone = [solve(name, own, np.array(start[i : i + 1])) for i, own in enumerate((long, short))]
+    np.testing.assert_allclose(last, np.concatenate(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FLOW_SOLVERS)
+def test_levels_of_mlx_give_the_same_and_a_gradient(name: str) -> None:
+    x = mx.array(np.random.default_rng(6).standard_normal((4, 1, 1, 3)).astype(np.float32)) * 40
+    levels = karras_levels(5, 0.02, 40.0)
+
+    def total(given: mx.array) -> mx.array:
+        *_, (last, _) = SOLVER[name](gaussian_denoiser, x, given)
+        return last.sum()
+
+    given = mx.array(levels.astype(np.float32))
+    value, slopes = mx.value_and_grad(total)(given)
+    assert float(value) == pytest.approx(float(solve(name, levels, np.array(x)).sum()), abs=1e-4)
+    assert np.isfinite(np.array(slopes)).all()
+    for i in (1, 3):
+        change = np.zeros(6)
+        change[i] = 1e-3 * levels[i]
+        up, down = (
+            solve(name, levels + sign * change, np.array(x)).astype(np.float64).sum()
+            for sign in (1, -1)
+        )
+        expected = (up - down) / (2 * change[i])
+        assert float(slopes[i]) == pytest.approx(expected, rel=0.05, abs=2e-2)
+
+
+def test_corrections_of_zero_and_true_levels_change_nothing() -> None:
+    x = mx.array(np.random.default_rng(7).standard_normal((4, 1, 1, 3)).astype(np.float32)) * 40
+    levels = karras_levels(5, 0.02, 40.0)
+    plain = solve("dpmpp_2m", levels, np.array(x))
+    for solver in (generalized(np.zeros((2, 5, 5))), timed(SOLVER["dpmpp_2m"], np.ones(5))):
+        *_, (last, _) = solver(gaussian_denoiser, x, levels)
+        np.testing.assert_allclose(last, plain, atol=1e-5)
+
+
+def test_corrections_and_told_levels_are_used_as_they_say() -> None:
+    x = mx.full((1, 1, 1, 1), 8.0)
+    corrections = np.zeros((2, 2, 2))
+    corrections[0, 1, 0], corrections[1, 0, 0] = 0.25, 0.5
+    levels, told = np.array([4.0, 1.0, 0.0]), []
+
+    def quarter(x: mx.array, sigma: mx.array) -> mx.array:
+        told.append(float(sigma.item()))
+        return x / 4
+
+    solver = timed(generalized(corrections, ddim), np.array([1.0, 0.5]))
+    first, second = [float(state.item()) for state, _ in solver(quarter, x, levels)]
+    # DDIM lands at 1/4 * 8 + 3/4 * 2 = 3.5; the direction is (8 - 2) / 4, the level 4.
+    assert first == pytest.approx(3.5 + 0.5 * 4 * 1.5)
+    assert second == pytest.approx(first / 4 + 0.25 * 2)
+    assert told == [4.0, 0.5]
+
+
+def test_heun_evaluates_twice_but_at_the_end() -> None:
+    calls: list[float] = []
+
+    def counted(x: mx.array, sigma: mx.array) -> mx.array:
+        calls.append(float(sigma.item()))
+        return gaussian_denoiser(x, sigma)
+
+    list(SOLVER["heun"](counted, mx.zeros((1, 1, 1, 3)), np.array([4.0, 2.0, 1.0, 0.0])))
+    assert calls == [4.0, 2.0, 2.0, 1.0, 1.0]
+    assert evaluations("heun", 3) == len(calls) and steps("heun", 5) == steps("heun", 6) == 3
 
 
 def test_consistency_sampling_recovers_gaussian_data_when_every_step_lands_on_it() -> None:

@@ -1,0 +1,275 @@
+"""Steps by content: what two probing evaluations tell of an image chooses how many it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.adaptive.compaction import compacted
+from ado_nas.diffusion.levels import Levels
+from ado_nas.diffusion.sampling import sampling_threads
+from ado_nas.diffusion.schedules import cheapest_path
+from ado_nas.diffusion.solvers import RULE, Point
+from ado_nas.distillation.trajectories import Bank
+from ado_nas.errors import SpecError
+from ado_nas.measure import lock
+from ado_nas.models.unet import UNet
+from ado_nas.progress import Progress, silent
+
+PROBES = 2
+STATISTICS = ("curvature", "change", "spread", "roughness")
+_BINS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Budgets:
+    """Schedules that begin alike and end after fewer or more evaluations.
+
+    `levels` holds for each number of evaluations (n + 1,) levels, falling, the last 0; the first
+    two are the same in all.
+    """
+
+    solver: str
+    levels: Mapping[int, Levels]
+
+    @property
+    def first(self) -> float:
+        """The level that all begin at."""
+        return float(next(iter(self.levels.values()))[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Complexity:
+    """A learned rule from the probes' statistics to a number of evaluations.
+
+    The score of an image is `weights` (S,) times its statistics' logarithms, which are brought to
+    mean 0 and deviation 1 by `mean` and `scale` (S,). `edges` (K - 1,) part the scores into bins,
+    and `budgets` (K,) gives the evaluations of each.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    edges: np.ndarray
+    budgets: np.ndarray
+
+    def score(self, statistics: np.ndarray) -> np.ndarray:
+        """How hard images are found to be, (B,); more is harder."""
+        found: np.ndarray = ((statistics - self.mean) / self.scale) @ self.weights
+        return found
+
+    def choose(self, statistics: np.ndarray) -> np.ndarray:
+        """The evaluations each image gets, (B,), of its statistics (B, S)."""
+        found: np.ndarray = self.budgets[np.searchsorted(self.edges, self.score(statistics))]
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values."""
+        return {name: value.tolist() for name, value in vars(self).items()}
+
+
+def budgets(bank: Bank, solver: str, counts: Sequence[int]) -> Budgets:
+    """Schedules with common probes, each the cheapest after them.
+
+    Args:
+        bank: the trajectories whose costs count.
+        solver: of one evaluation a step.
+        counts: numbers of evaluations, each at least 2.
+
+    Returns:
+        The schedules; the second level is that of the cheapest path of the middle count.
+
+    Raises:
+        SpecError: a count is below 2 or above what the trajectories hold.
+    """
+    most = len(bank.levels) - 1
+    if min(counts) < PROBES or max(counts) > most:
+        raise SpecError(f"budgets {tuple(counts)}: give {PROBES} to {most} evaluations")
+    middle = sorted(counts)[len(counts) // 2]
+    probe = cheapest_path(bank.costs, middle)[1]
+    found = {}
+    for count in sorted(counts):
+        rest = cheapest_path(bank.costs[probe:, probe:], count - 1)
+        found[count] = bank.levels[[0, *(probe + i for i in rest)]]
+    return Budgets(solver, found)
+
+
+def statistics(past: Sequence[Point]) -> np.ndarray:
+    """What the last two evaluations tell of each image.
+
+    Args:
+        past: evaluations, at least two.
+
+    Returns:
+        (B, 4), logarithms of: how much the slope turned, relative to its length; how much the
+        denoised image changed; the deviation of the denoised image's pixels; and the mean
+        difference of neighboring pixels.
+    """
+    before, now = past[-2], past[-1]
+    old, new = (((p.x - p.d) / _column(p.level)) for p in (before, now))
+    turn = _norm(new - old) / _norm(old)
+    change = _norm(now.d - before.d) / np.sqrt(np.prod(now.d.shape[1:]))
+    spread = mx.sqrt(mx.var(now.d, axis=(1, 2, 3)))
+    across = mx.mean(mx.abs(now.d[:, :, 1:] - now.d[:, :, :-1]), axis=(1, 2, 3))
+    down = mx.mean(mx.abs(now.d[:, 1:] - now.d[:, :-1]), axis=(1, 2, 3))
+    found = mx.stack([turn, change, spread, across + down], axis=1)
+    logs: np.ndarray = np.log(np.maximum(np.array(found), 1e-6)).astype(np.float64)
+    return logs
+
+
+def fit(
+    seen: np.ndarray, errors: np.ndarray, counts: Sequence[int], mean_nfe: float
+) -> Complexity:
+    """Learn the rule that leaves the least error at a mean number of evaluations.
+
+    Args:
+        seen: (M, S) statistics.
+        errors: (M, K) error of each image with each of `counts` evaluations.
+        counts: (K,), rising.
+        mean_nfe: that may be spent on average.
+
+    Returns:
+        The rule. Its score predicts, linearly, the logarithm of what the last count gains over
+        the first; within bins of equal score, each budget's mean error and a price for each
+        evaluation decide, and the price is the lowest that keeps the mean.
+    """
+    mean, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-9
+    z = (seen - mean) / scale
+    gain = np.log(np.maximum(errors[:, 0] - errors[:, -1], 1e-9) + errors[:, 0].mean() * 0.05)
+    ridge = z.T @ z + 1e-2 * len(z) * np.eye(z.shape[1])
+    weights = np.linalg.solve(ridge, z.T @ (gain - gain.mean()))
+    score = z @ weights
+    edges = np.quantile(score, np.arange(1, _BINS) / _BINS)
+    bins = np.searchsorted(edges, score)
+    table = np.array([errors[bins == b].mean(axis=0) for b in range(_BINS)])
+    share = np.bincount(bins, minlength=_BINS) / len(bins)
+    nfe = np.asarray(counts)
+
+    def chosen(price: float) -> np.ndarray:
+        found: np.ndarray = nfe[np.argmin(table + price * nfe, axis=1)]
+        return found
+
+    low, high = 0.0, float(table.max())
+    for _ in range(60):
+        price = (low + high) / 2
+        low, high = (price, high) if share @ chosen(price) > mean_nfe else (low, price)
+    return Complexity(mean, scale, weights, edges, chosen(high))
+
+
+def sample(
+    unet: UNet,
+    schedules: Budgets,
+    rule: Complexity,
+    start: np.ndarray,
+    labels: np.ndarray | None = None,
+    guidance: float = 1.0,
+    batch: int = 100,
+    progress: Progress = silent,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images with as many evaluations as each one's content asks for.
+
+    Args:
+        unet: the network.
+        schedules: of each budget.
+        rule: chooses the budget.
+        start: (N, H, W, C) standard normal noise.
+        labels: (N,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+        progress: told after each batch.
+
+    Returns:
+        (N, H, W, C) float32 images, and (N,) evaluations spent on each.
+    """
+    images, spent = [], []
+    for a in range(0, len(start), batch):
+        x = mx.array(start[a : a + batch])
+        chosen = None if labels is None else mx.array(labels[a : a + batch])
+        with lock.shared(), sampling_threads(unet.spec, x.shape[0]):
+            made, count = compacted(
+                unet,
+                RULE[schedules.solver],
+                schedules.first,
+                Follower(schedules, rule),
+                x,
+                chosen,
+                guidance,
+            )
+        images.append(np.array(made))
+        spent.append(count)
+        progress("sampling by content", min(a + batch, len(start)), len(start))
+    return np.concatenate(images), np.concatenate(spent)
+
+
+class Follower:
+    """Chooses each image's levels: common ones while probing, then those of its budget."""
+
+    def __init__(self, schedules: Budgets, rule: Complexity):
+        """Begin a batch."""
+        self._schedules, self._rule = schedules, rule
+        self._budget = np.zeros(0, np.int64)
+
+    def __call__(self, done: int, rows: np.ndarray, past: list[Point]) -> np.ndarray:
+        """The next level of each image in work; see `compaction.Next`."""
+        every = self._schedules.levels
+        if done < PROBES:
+            return np.full(len(rows), next(iter(every.values()))[done])
+        if done == PROBES:
+            self._budget = self._rule.choose(statistics(past))
+        table = np.zeros(max(every) + 1)
+        for count, levels in every.items():
+            table[count] = levels[min(done, count)]
+        found: np.ndarray = table[self._budget[rows]]
+        return found
+
+
+def errors_by_budget(
+    unet: UNet,
+    schedules: Budgets,
+    start: np.ndarray,
+    labels: np.ndarray | None,
+    guidance: float,
+    batch: int,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Sample the same noise with every budget.
+
+    Yields:
+        The budget, (N, H, W, C) images, and (N, S) statistics of the probes.
+    """
+    for count in schedules.levels:
+        images, seen = [], []
+        for a in range(0, len(start), batch):
+            x = mx.array(start[a : a + batch])
+            chosen = None if labels is None else mx.array(labels[a : a + batch])
+            watch = _Watcher(schedules.levels[count])
+            with lock.shared(), sampling_threads(unet.spec, x.shape[0]):
+                rule = RULE[schedules.solver]
+                made, _ = compacted(unet, rule, schedules.first, watch, x, chosen, guidance)
+            images.append(np.array(made))
+            seen.append(watch.seen)
+        yield count, np.concatenate(images), np.concatenate(seen)
+
+
+class _Watcher:
+    """Goes by one schedule and keeps the statistics of the probes."""
+
+    def __init__(self, levels: Levels):
+        self._levels = levels
+        self.seen = np.zeros((0, len(STATISTICS)))
+
+    def __call__(self, done: int, rows: np.ndarray, past: list[Point]) -> np.ndarray:
+        if done == PROBES:
+            self.seen = statistics(past)
+        return np.full(len(rows), self._levels[done])
+
+
+def _column(level: np.ndarray) -> mx.array:
+    return mx.array(np.asarray(level, np.float32)).reshape(-1, 1, 1, 1)
+
+
+def _norm(x: mx.array) -> mx.array:
+    return mx.sqrt(mx.sum(x * x, axis=(1, 2, 3)))

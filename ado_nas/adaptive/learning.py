@@ -1,0 +1,156 @@
+"""Learning the noise levels of a solver for one model, and keeping what proves best.
+
+Every schedule that is learned meets the closed forms on noise that none of them has seen; the best
+of all is kept, so that what is called learned is never a known form made worse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ado_nas.adaptive.recipe import GENERALIZED, Recipe
+from ado_nas.adaptive.refine import Refinement, refine
+from ado_nas.bench import Bench
+from ado_nas.diffusion.sampling import balanced_labels, generate, noise
+from ado_nas.diffusion.schedules import cheapest_path, closed_form, deviation_costs
+from ado_nas.diffusion.solvers import RULE, steps
+from ado_nas.distillation.trajectories import Bank, build_bank, implied_denoised
+from ado_nas.errors import Diverged
+from ado_nas.progress import Progress, silent
+from ado_nas.specs import CLOSED_FORMS
+
+FINE = 60  # levels of the trajectories that schedules are learned from
+COUNT = 256  # of them
+CHECK_SEED = 3000  # noise that is neither learned from nor judged on
+CHECKED = 1000  # images at most
+GROWTH = 1.15  # gamma of GITS
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The best recipe of a solver at one number of evaluations, and what it was compared with."""
+
+    recipe: Recipe
+    closed: Recipe  # the best closed form
+    checks: list[dict[str, Any]]  # schedule and gap of each, on the check noise
+
+
+def fine_bank(bench: Bench, workspace: Path, progress: Progress) -> Bank:
+    """Trajectories of the bench's teacher by small steps, for learning schedules.
+
+    Args:
+        bench: the teacher and its range of levels.
+        workspace: they are kept in its cache.
+        progress: told after each batch.
+    """
+    base = bench.task.trajectories
+    spec = dataclasses.replace(base, count=COUNT, levels=FINE, seed=base.seed + 1)
+    return build_bank(spec, bench.teacher, workspace / "cache" / "trajectories", progress)
+
+
+def closed_forms(bench: Bench, solver: str, nfe: int) -> Iterator[Recipe]:
+    """The schedules that need no model, over the bench's range of levels."""
+    limits, spread = bench.task.trajectories, bench.teacher.unet.spec.sigma_data
+    count = steps(solver, nfe)
+    for name in CLOSED_FORMS:
+        levels = closed_form(name, count, limits.sigma_min, limits.sigma_max, spread)
+        yield Recipe(solver, name, levels)
+
+
+def learned_levels(bank: Bank, solver: str, nfe: int) -> Iterator[Recipe]:
+    """The schedules that dynamic programs find on trajectories.
+
+    Args:
+        bank: the trajectories.
+        solver: its name.
+        nfe: network evaluations.
+
+    Yields:
+        ``dp``, by the squared distance of landings, and ``gits``, by their deviation.
+    """
+    count = steps(solver, nfe)
+    if count >= len(bank.levels):
+        return
+    yield Recipe(solver, "dp", bank.levels[cheapest_path(bank.costs, count)])
+    states = np.array(bank.states)
+    costs = deviation_costs(states, implied_denoised(states, bank.levels), bank.levels)
+    yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
+
+
+def learn(
+    bench: Bench,
+    bank: Bank,
+    solver: str,
+    nfe: int,
+    refinement: Refinement | None = None,
+    progress: Progress = silent,
+) -> Learned:
+    """Learn the levels of a solver.
+
+    Args:
+        bench: the model as its teacher, and the judge.
+        bank: from `fine_bank`.
+        solver: its name; `generalized` learns corrections, too.
+        nfe: network evaluations.
+        refinement: of the best found; None for none.
+        progress: told of each check.
+
+    Returns:
+        The best on the check noise, which may be a closed form.
+    """
+    base = "dpmpp_2m" if solver == GENERALIZED else solver
+    closed = list(closed_forms(bench, base, nfe))
+    others = list(learned_levels(bank, base, nfe))
+    checks: list[dict[str, Any]] = []
+
+    def check(recipe: Recipe) -> float:
+        gap = checked_gap(bench, recipe)
+        checks.append({"schedule": recipe.schedule, "gap": gap})
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(closed) + len(others) + 1)
+        return gap
+
+    found = [(check(recipe), recipe) for recipe in closed]
+    best_closed = min(found, key=_first)[1]
+    found += [(check(recipe), recipe) for recipe in others]
+    if refinement and base in RULE and steps(base, nfe) > 1:
+        start = min(found, key=_first)[1]
+        if solver == GENERALIZED:
+            found, count = [], len(start.levels) - 1
+            start = dataclasses.replace(
+                start, solver=GENERALIZED, corrections=np.zeros((2, count, count))
+            )
+            found.append((min(c["gap"] for c in checks), start))
+        guidance = bench.task.reference.guidance
+        try:
+            moved = refine(bench.teacher.unet, start, bank, refinement, guidance, progress)
+            found.append((check(moved), moved))
+        except Diverged:
+            checks.append({"schedule": "refined", "gap": None})
+    return Learned(min(found, key=_first)[1], best_closed, checks)
+
+
+def checked_gap(bench: Bench, recipe: Recipe) -> float:
+    """The gap of a recipe on the check noise; infinite where its images are not finite."""
+    count = min(bench.task.quality.samples, CHECKED)
+    unet = bench.teacher.unet
+    shape = (unet.spec.resolution, unet.spec.resolution, unet.spec.in_channels)
+    images = generate(
+        unet,
+        recipe.run,
+        recipe.levels,
+        noise(CHECK_SEED, count, shape),
+        balanced_labels(count, unet.spec.num_classes),
+        bench.task.reference.guidance,
+        bench.task.quality.batch,
+    )
+    return bench.judge.gap(images) if np.isfinite(images).all() else float("inf")
+
+
+def _first(pair: tuple[float, Recipe]) -> float:
+    return pair[0]

@@ -1,0 +1,157 @@
+"""Learning a schedule by its gradient: levels, the levels the network is told, corrections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ado_nas.adaptive.recipe import GENERALIZED, Recipe
+from ado_nas.diffusion.preconditioning import denoiser
+from ado_nas.diffusion.solvers import RULE, generalized, multistep, timed
+from ado_nas.distillation.trajectories import Bank
+from ado_nas.measure import lock
+from ado_nas.models.unet import UNet
+from ado_nas.progress import Progress, silent
+from ado_nas.training.step import Stepper, schedule
+
+_TOLD, _CORRECTED = 0.5, 0.2  # of the learning rate, which suits the levels
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a schedule is refined."""
+
+    iterations: int = 120
+    batch: int = 16
+    learning_rate: float = 2e-2  # of the logarithms of the strides between levels
+    ema_decay: float = 0.95
+    seed: int = 0
+
+
+class Sampler(nn.Module):
+    """A recipe whose numbers are parameters; all of them 0 where it is as it was given."""
+
+    def __init__(self, unet: UNet, recipe: Recipe, guidance: float):
+        """Begin at a recipe.
+
+        Args:
+            unet: the network; it is not trained.
+            recipe: of a multistep solver; the first level stays.
+            guidance: weight of classifier-free guidance; 1 is off.
+        """
+        super().__init__()
+        steps = len(recipe.levels) - 1
+        self.strides = mx.zeros((steps - 1,))
+        self.told = mx.zeros((steps,))
+        if recipe.solver == GENERALIZED:
+            self.corrections = mx.zeros((2, steps, steps))
+        logs = np.log(recipe.levels[:-1])
+        times = np.ones(steps) if recipe.times is None else recipe.times
+        self._recipe = recipe
+        self._first = float(logs[0])
+        self._strides = mx.array(np.log(-np.diff(logs)).astype(np.float32))
+        self._times = mx.array(times.astype(np.float32))
+        self._unet = (unet, guidance)  # a tuple, so that its weights are not parameters
+
+    def __call__(self, x: mx.array, labels: mx.array | None) -> mx.array:
+        """Images from noise.
+
+        Args:
+            x: (B, H, W, C), standard normal.
+            labels: (B,) int32, or None.
+
+        Returns:
+            (B, H, W, C).
+        """
+        unet, guidance = self._unet
+        levels, recipe = self.levels, self._recipe
+        if recipe.solver == GENERALIZED:
+            solver = generalized(self._corrections)
+        else:
+            solver = multistep(RULE[recipe.solver])
+        run = timed(solver, self._told)
+        *_, (last, _) = run(denoiser(unet, labels, guidance), x * levels[0], levels)
+        return last
+
+    @property
+    def levels(self) -> mx.array:
+        """(T + 1,), falling, the last 0."""
+        fallen = mx.cumsum(mx.exp(self._strides + self.strides))
+        logs = self._first - mx.concatenate([mx.zeros((1,)), fallen])
+        return mx.concatenate([mx.exp(logs), mx.zeros((1,))])
+
+    def recipe(self, schedule: str) -> Recipe:
+        """The recipe as it is now, under the name of a schedule."""
+        corrections = None
+        if self._recipe.solver == GENERALIZED:
+            corrections = np.array(self._corrections).astype(np.float64)
+        levels = np.array(self.levels).astype(np.float64)
+        told = np.array(self._told).astype(np.float64)
+        return Recipe(self._recipe.solver, schedule, levels, told, corrections)
+
+    @property
+    def _told(self) -> mx.array:
+        return self._times * mx.exp(_TOLD * self.told)
+
+    @property
+    def _corrections(self) -> mx.array:
+        given = self._recipe.corrections
+        change = _CORRECTED * self.corrections
+        return change if given is None else mx.array(given.astype(np.float32)) + change
+
+
+def refine(
+    unet: UNet,
+    recipe: Recipe,
+    bank: Bank,
+    spec: Refinement,
+    guidance: float = 1.0,
+    progress: Progress = silent,
+) -> Recipe:
+    """Move a recipe so that it ends where the teacher's own trajectories end.
+
+    Args:
+        unet: the network, which stays as it is.
+        recipe: where to begin: a multistep solver of two steps or more.
+        bank: the teacher's trajectories; their first and last states are used.
+        spec: iterations, batch and rate.
+        guidance: weight of classifier-free guidance; 1 is off.
+        progress: told of the iterations.
+
+    Returns:
+        The averaged recipe of the last iterations, with the schedule's name ``refined``.
+
+    Raises:
+        Diverged: the loss is not finite.
+
+    Source: Tong et al. 2024 (LD3), section 3, for levels and decoupled times; GS (ICLR 2026),
+    section 3, for additive corrections.
+    """
+    sampler = Sampler(unet, recipe, guidance)
+    rate = schedule(spec.learning_rate, min(10, spec.iterations // 10), spec.iterations)
+    stepper = Stepper(sampler, _distance, rate, spec.ema_decay)
+    rng = np.random.default_rng(spec.seed)
+    name = f"refining {recipe.solver}, {recipe.nfe} NFE"
+    for i in range(spec.iterations):
+        rows = np.sort(rng.choice(bank.states.shape[1], spec.batch, replace=False))
+        start = mx.array(bank.states[0, rows] / bank.levels[0])
+        arrays = [start, mx.array(bank.states[-1, rows])]
+        if bank.labels is not None:
+            arrays.append(mx.array(bank.labels[rows]))
+        with lock.shared():
+            stepper(*arrays)
+        if (i + 1) % 10 == 0 or i + 1 == spec.iterations:
+            progress(name, i + 1, spec.iterations)
+    stepper.load_average()
+    return sampler.recipe("refined")
+
+
+def _distance(
+    sampler: nn.Module, x: mx.array, end: mx.array, labels: mx.array | None = None
+) -> mx.array:
+    """Mean over images of the root mean squared distance to where the teacher ends."""
+    apart = (sampler(x, labels) - end) ** 2
+    return mx.mean(mx.sqrt(mx.mean(apart, axis=(1, 2, 3)) + 1e-8))
