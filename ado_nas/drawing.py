@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ado_nas.adaptive.recipe import load_recipe, recipe_for
 from ado_nas.diffusion.sampling import balanced_labels, generate, noise
 from ado_nas.errors import ConfigError
 from ado_nas.images import save_grid, save_png, to_bytes
@@ -22,8 +23,9 @@ def draw(
     label: int | None,
     out: Path,
     progress: Progress = silent,
+    schedule: Path | None = None,
 ) -> list[Path]:
-    """Sample images with a model's own sampler and write them.
+    """Sample images by the schedule saved with a model, else by its own sampler, and write them.
 
     Args:
         model: as loaded from its folder.
@@ -32,19 +34,24 @@ def draw(
         label: the one class to draw, or None for all in turn.
         out: ends in ``.png`` for one grid; else a folder that gets one file an image.
         progress: told after each batch.
+        schedule: a schedule file to use instead.
 
     Returns:
         The files written.
 
     Raises:
         ConfigError: the model has no such class, or the place cannot be written.
+        ModelError: the schedule is not for this model.
     """
+    recipe = load_recipe(schedule, model) if schedule else recipe_for(model)
     labels = _labels(model, count, label)
     place = _checked(out)
     spec = model.unet.spec
     start = noise(seed, count, (spec.resolution, spec.resolution, spec.in_channels))
-    solver, guidance = model.sampler.solver, model.sampler.guidance
-    images = generate(model.unet, solver, model.levels, start, labels, guidance, progress=progress)
+    guidance = model.sampler.guidance
+    images = generate(
+        model.unet, recipe.run, recipe.levels, start, labels, guidance, progress=progress
+    )
     if place.suffix == ".png":
         save_grid(place, images, rows=-(-count // COLUMNS), columns=min(count, COLUMNS))
         return [place]

@@ -50,7 +50,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.inheritance", 15, "students from scratch, sliced, and from a supernet"
     ),
     "distillation": Benchmark(
-        "benchmarks.distillation", 60, "ways of distilling at equal wall time, for 1, 2, 4 steps"
+        "benchmarks.distillation", 70, "ways of distilling at equal wall time, for 1, 2, 4 steps"
     ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"

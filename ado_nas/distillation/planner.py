@@ -9,7 +9,9 @@ import numpy as np
 
 from ado_nas.errors import SpecError
 
-REACH = 8.0  # by how much the trajectory error may grow within one stage
+# By how much the trajectory error may grow within one stage. One stage of all iterations was better
+# than two or three that share them up to 107 times (docs/decisions/0008).
+REACH = 200.0
 LOSSLESS = 0.01  # share of the one-step error that counts as none
 
 
@@ -48,11 +50,16 @@ def error_curve(costs: np.ndarray) -> tuple[float, ...]:
 
 
 def plan(
-    costs: np.ndarray, original: int, target: int, stages: Sequence[int] = (), count: int = 0
+    costs: np.ndarray,
+    original: int,
+    target: int,
+    stages: Sequence[int] = (),
+    count: int = 0,
+    reach: float = REACH,
 ) -> Plan:
     """Choose the stages from the error curve, or check those that are asked for.
 
-    A stage may multiply the error by at most `REACH`: the fewest stages are taken that do, evenly
+    A stage may multiply the error by at most `reach`: the fewest stages are taken that do, evenly
     apart in the logarithm of the error. Counting begins at the fewest steps that the teacher takes
     with next to no error.
 
@@ -62,6 +69,7 @@ def plan(
         target: steps of the last stage.
         stages: the steps after each stage; empty to choose.
         count: how many stages to choose; 0 for as many as are needed.
+        reach: by how much the error may grow within a stage.
 
     Returns:
         The plan.
@@ -82,13 +90,13 @@ def plan(
     begin = next(n for n in range(1, most + 1) if errors[n - 1] <= LOSSLESS * errors[0])
     begin = max(begin, min(target + 1, most))
     ratio = errors[target - 1] / max(errors[begin - 1], 1e-4 * errors[0])
-    needed = max(1, int(np.ceil(np.log(max(ratio, 1.0)) / np.log(REACH) - 1e-9)))
+    needed = max(1, int(np.ceil(np.log(max(ratio, 1.0)) / np.log(reach) - 1e-9)))
     wanted = count or needed
     found = _apart(errors, begin, target, wanted)
     reason = (
         f"{begin} steps stray by {errors[begin - 1]:.2g} from the teacher's path, {target} by "
         f"{errors[target - 1]:.2g}, {ratio:.0f} times as far: {needed} stage"
-        f"{'s' if needed > 1 else ''} of at most {REACH:g} times each"
+        f"{'s' if needed > 1 else ''} of at most {reach:g} times each"
         + (f"; {count} were asked for" if count else "")
         + (f", of which {len(found)} differ" if len(found) < wanted else "")
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import balanced_labels, noise, sample_batch
+from ado_nas.diffusion.solvers import Solver
 from ado_nas.measure.latency import time_calls, time_in_turn
 from ado_nas.measure.memory import peak
 from ado_nas.modelfolder import Model
@@ -28,13 +29,18 @@ class Latency:
 
 
 def latency(
-    model: Model, solver: str, levels: Levels, guidance: float, batch: int, evaluations: int = 20
+    model: Model,
+    solver: str | Solver,
+    levels: Levels,
+    guidance: float,
+    batch: int,
+    evaluations: int = 20,
 ) -> Latency:
     """Time a sampler alone on the device, with all cores.
 
     Args:
         model: the network.
-        solver: its name.
+        solver: its name, or the solver itself.
         levels: (T + 1,), falling, the last 0.
         guidance: weight of classifier-free guidance; 1 is off.
         batch: images at a time.

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ado_nas.distillation.planner import REACH, between, error_curve, halvings, plan
+from ado_nas.distillation.planner import between, error_curve, halvings, plan
 from ado_nas.errors import SpecError
 
 
@@ -30,14 +30,19 @@ def test_error_of_n_steps_is_that_of_the_cheapest_path(costs: np.ndarray) -> Non
 
 def test_no_planned_stage_reaches_further_than_it_may(costs: np.ndarray) -> None:
     for target in (1, 2, 3, 4):
-        found = plan(costs, 50, target)
+        found = plan(costs, 50, target, reach=8.0)
         assert found.stages[-1] == target
         assert list(found.stages) == sorted(set(found.stages), reverse=True)
         for before, after in found.pairs[1:]:
             ratio = found.errors[after - 1] / found.errors[before - 1]
             # Steps are whole, so that the nearest number may lie a little further.
-            assert ratio < 2 * REACH
+            assert ratio < 2 * 8.0
         assert f"{len(found.stages)} stage" in found.reason
+
+
+def test_one_stage_is_planned_where_that_was_found_best(costs: np.ndarray) -> None:
+    found = plan(costs, 50, 2)
+    assert found.stages == (2,) and "1 stage of at most 200 times" in found.reason
 
 
 def test_as_many_stages_are_planned_as_asked_for(costs: np.ndarray) -> None:

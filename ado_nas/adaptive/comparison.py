@@ -1,0 +1,186 @@
+"""Sampling schedules of one model side by side, each learned, judged and timed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
+from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
+from ado_nas.adaptive.refine import Refinement
+from ado_nas.bench import Bench
+from ado_nas.device import environment
+from ado_nas.diffusion.sampling import generate
+from ado_nas.diffusion.solvers import evaluations, steps
+from ado_nas.distillation.trajectories import Bank
+from ado_nas.errors import ConfigError
+from ado_nas.files import building, read_json, write_json
+from ado_nas.measure.speed import latency
+from ado_nas.progress import Progress, silent
+from ado_nas.quality.figures import compared
+from ado_nas.specs import CLOSED_FORMS, digest
+
+SCHEMA = 1  # raise it when learning or judging changes
+FILE = "found.json"
+KEPT = 0.95  # retention that counts as the reference's own quality
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Where schedules are learned and judged; what is found is kept under `folder`."""
+
+    bench: Bench
+    bank: Bank
+    reference: dict[str, Any]
+    refinement: Refinement | None
+    folder: Path
+    progress: Progress
+
+    def learned(self, solver: str, nfe: int) -> Learned:
+        """The best recipe of a solver, learned once."""
+        about = self.bench.digests, self.bank.key, solver, nfe, self.refinement
+
+        def make() -> dict[str, Any]:
+            found = learn(self.bench, self.bank, solver, nfe, self.refinement, self.progress)
+            return {
+                "recipe": found.recipe.facts(),
+                "closed": found.closed.facts(),
+                "checks": found.checks,
+            }
+
+        facts = self._once(digest("schedule", SCHEMA, *about, self._judging), make)
+        return Learned(recipe_of(facts["recipe"]), recipe_of(facts["closed"]), facts["checks"])
+
+    def row(self, recipe: Recipe) -> dict[str, Any]:
+        """A recipe judged on the bench's noise and timed alone on the device."""
+        around = {k: v for k, v in environment().items() if k != "threads"}
+        about = self.bench.digests, recipe.facts(), self._judging, around
+        return self._once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
+
+    def _judged(self, recipe: Recipe) -> dict[str, Any]:
+        bench, task = self.bench, self.bench.task
+        guidance, levels = task.reference.guidance, recipe.levels
+        start, labels = bench.start(task.quality.noise_seed), bench.labels()
+        name = f"{recipe.solver} {recipe.schedule} {recipe.nfe} NFE"
+        images = generate(
+            bench.teacher.unet,
+            recipe.run,
+            levels,
+            start,
+            labels,
+            guidance,
+            task.quality.batch,
+            self.progress,
+            name,
+        )
+        speed = latency(bench.teacher, recipe.run, levels, guidance, task.latency_batch)
+        row = {
+            "solver": recipe.solver,
+            "schedule": recipe.schedule,
+            "learned": recipe.schedule not in CLOSED_FORMS,
+            "nfe": recipe.nfe,
+        }
+        judged = self._quality(images)
+        return {
+            **row,
+            **judged,
+            "latency_ms": speed.median_ms,
+            "latency_iqr_ms": speed.iqr_ms,
+            "latency_batch": task.latency_batch,
+            "recipe": recipe.facts(),
+        }
+
+    def _quality(self, images: np.ndarray) -> dict[str, Any]:
+        if not np.isfinite(images).all():
+            none = {"gap_interval": None, "retention_interval": None, "sliced": None}
+            return {"gap": None, "retention": 0.0, **none}
+        found = self.bench.judge.score(images)
+        kept = compared(self.reference, found)
+        return {
+            "gap": found.gap,
+            "gap_interval": found.gap_interval,
+            "retention": kept["retention"],
+            "retention_interval": (kept["retention_low"], kept["retention_high"]),
+            "sliced": found.sliced,
+        }
+
+    @property
+    def _judging(self) -> Any:
+        task = self.bench.task
+        return task.quality, task.reference, task.trajectories
+
+    def _once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        with building(self.folder / key) as place:
+            found = read_json(place / FILE)
+            if found is None:
+                found = make()
+                write_json(place / FILE, found)
+        assert isinstance(found, dict)
+        return found
+
+
+def comparison(
+    bench: Bench,
+    workspace: Path,
+    reference: dict[str, Any],
+    refinement: Refinement | None = None,
+    progress: Progress = silent,
+) -> Comparison:
+    """Set up the comparison of a bench's teacher.
+
+    Args:
+        bench: the model as its teacher, and the judge.
+        workspace: its cache is used.
+        reference: the figures of the reference, from `measure_reference`.
+        refinement: of what dynamic programs find; None for none.
+        progress: told about each part.
+    """
+    bank = fine_bank(bench, workspace, progress)
+    folder = workspace / "cache" / "schedules"
+    return Comparison(bench, bank, reference, refinement, folder, progress)
+
+
+def compare(
+    found: Comparison, solvers: Sequence[str], counts: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Rows of every closed form and of the best learned recipe.
+
+    Args:
+        found: where they are judged.
+        solvers: their names.
+        counts: numbers of evaluations; a solver that cannot have one takes the next below.
+
+    Yields:
+        solver, schedule, learned, nfe, gap, gap_interval, retention, retention_interval,
+        latency_ms, recipe; a learned row whose schedule is a closed form was no better than it.
+    """
+    for solver in solvers:
+        for nfe in possible(solver, counts):
+            if solver != GENERALIZED:
+                for recipe in closed_forms(found.bench, solver, nfe):
+                    yield found.row(recipe)
+            learned = found.learned(solver, nfe)
+            yield {**found.row(learned.recipe), "learned": True, "checks": learned.checks}
+
+
+def possible(solver: str, counts: Sequence[int]) -> list[int]:
+    """The numbers of evaluations that a solver can have, of those asked for or just below."""
+    return sorted({evaluations(solver, steps(solver, n)) for n in counts})
+
+
+def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The fastest row that keeps the reference's quality, else the one that keeps most.
+
+    Raises:
+        ConfigError: there are no rows.
+    """
+    if not rows:
+        raise ConfigError("no schedules to choose from; name a solver and evaluations")
+    good = [row for row in rows if row["retention"] >= KEPT]
+    if good:
+        return min(good, key=lambda row: (row["nfe"], row["gap"]))
+    return max(rows, key=lambda row: row["retention"])
