@@ -275,6 +275,55 @@ def dashboard(
 
 
 @app.command()
+def schedule(
+    model: Annotated[str, typer.Argument(help="A teacher: STUDY:teacher, or its model folder.")],
+    solvers: Annotated[
+        str, typer.Option(help="With commas; generalized learns corrections, too.")
+    ] = "ddim,dpmpp_2m,ipndm_3",
+    nfe: Annotated[str, typer.Option(help="Network evaluations, as 4,5,6.")] = "4,5,6,8",
+    refine: Annotated[
+        int, typer.Option(min=0, help="Iterations of refinement by gradient; 0 for none.")
+    ] = 120,
+    samples: Annotated[int, typer.Option(help="Images that each is judged on.")] = 1000,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds an image may take on this device.")
+    ] = None,
+    images_per_s: Annotated[
+        float | None, typer.Option(help="Images a second wanted on this device.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to save it; the model's folder if left out.")
+    ] = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Learn and compare sampling schedules of a model, and save the best with it.
+
+    Example: python cli.py schedule digits:teacher --nfe 4,5,6
+    """
+    folder = _model_folder(model, workspace)
+    from ado_nas.adaptive.finding import ScheduleGoal, check, schedule_model
+    from ado_nas.adaptive.refine import Refinement
+    from ado_nas.errors import ConfigError
+    from ado_nas.modelfolder import load_model
+    from reports import terminal
+
+    refinement = Refinement(iterations=refine) if refine else None
+    counts = _numbers("--nfe", nfe) or []
+    names = tuple(name.strip() for name in solvers.split(","))
+    if latency_ms is not None and images_per_s is not None:
+        raise ConfigError("--latency-ms and --images-per-s say the same; give one of them")
+    if images_per_s is not None:
+        latency_ms = 1000 / images_per_s if images_per_s > 0 else -1.0
+    goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms)
+    loaded = load_model(folder)
+    check(loaded)
+    with terminal.progress() as progress:
+        found = schedule_model(loaded, goal, _workspace(workspace), out, progress)
+    return _json(found) if as_json else terminal.show_schedules(found)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A trial (STUDY:NUMBER) or a model folder.")],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 40,
@@ -283,6 +332,10 @@ def sample(
     out: Annotated[
         Path, typer.Option(help="A .png for one grid, or a folder for single images.")
     ] = Path("samples.png"),
+    schedule: Annotated[
+        Path | None,
+        typer.Option(help="A schedule file; the one saved with the model if left out."),
+    ] = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -297,7 +350,7 @@ def sample(
 
     loaded = load_model(folder)
     with terminal.progress() as progress:
-        paths = draw(loaded, count, seed, label, out, progress)
+        paths = draw(loaded, count, seed, label, out, progress, schedule)
     if as_json:
         return _json({"paths": [str(p) for p in paths]})
     for path in paths:
@@ -493,7 +546,9 @@ def _model_folder(model: str, workspace: Path) -> Path:
     from ado_nas.errors import ModelError
 
     study, _, number = model.rpartition(":")
-    if study and number.isdigit():
+    if study and number == "teacher":
+        folder = _teacher_folder(study, workspace)
+    elif study and number.isdigit():
         from studies.folders import trial_folder
 
         folder = trial_folder(workspace, study, int(number))
@@ -505,6 +560,16 @@ def _model_folder(model: str, workspace: Path) -> Path:
     if missing:
         raise ModelError(f"{folder} is no model folder: it lacks {', '.join(missing)}")
     return folder.resolve()
+
+
+def _teacher_folder(study: str, workspace: Path) -> Path:
+    from ado_nas.errors import ModelError
+
+    record = _record(study, None, workspace)
+    folder = record.reference.get("teacher")
+    if not folder:
+        raise ModelError(f"study {study} has no teacher yet; `search` makes one")
+    return Path(folder)
 
 
 def _studies(storage: str | None, workspace: Path) -> list[str]:

@@ -128,6 +128,20 @@ def show_optimized(found: Mapping[str, Any]) -> None:
             print(f"{name}: {found[name]}")
 
 
+def show_schedules(found: Mapping[str, Any]) -> None:
+    """What `schedule` found: all rows, then the one that was saved."""
+    names = ("solver", "schedule", "learned", "nfe", "gap", "retention", "latency_ms")
+    table([{name: row[name] for name in names} for row in found["rows"]])
+    best, reference = found["best"], found["reference"]
+    print()
+    print(
+        f"saved {best['solver']} with {best['schedule']} levels, {best['nfe']} NFE: retention "
+        f"{best['retention']:.3g} of {reference['solver']} with {reference['nfe']} NFE, "
+        f"{reference['latency_ms'] / best['latency_ms']:.3g} times as fast"
+    )
+    print(found["path"])
+
+
 def _stage_row(stage: Mapping[str, Any]) -> dict[str, Any]:
     """One attempt at a stage, with what followed from it."""
     size = stage.get("kind") == "size"

@@ -9,8 +9,8 @@ import numpy as np
 
 from ado_nas.errors import SpecError
 
-# By how much the trajectory error may grow within one stage. One stage of all iterations was better
-# than two or three that share them up to 107 times (docs/decisions/0008).
+# By how much the trajectory error may grow within one stage. Up to 107 times, one stage of all
+# iterations was better than two or three that share them (docs/decisions/0008).
 REACH = 200.0
 LOSSLESS = 0.01  # share of the one-step error that counts as none
 
