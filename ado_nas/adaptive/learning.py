@@ -18,7 +18,7 @@ from ado_nas.adaptive.recipe import GENERALIZED, Recipe
 from ado_nas.adaptive.refine import Refinement, refine
 from ado_nas.bench import Bench
 from ado_nas.diffusion.sampling import balanced_labels, generate, noise
-from ado_nas.diffusion.schedules import cheapest_path, closed_form, deviation_costs
+from ado_nas.diffusion.schedules import cheapest_path, closed_form, deviation_costs, jump_costs
 from ado_nas.diffusion.solvers import RULE, steps
 from ado_nas.distillation.trajectories import Bank, build_bank, implied_denoised
 from ado_nas.errors import Diverged
@@ -30,6 +30,7 @@ COUNT = 256  # of them
 CHECK_SEED = 3000  # noise that is neither learned from nor judged on
 CHECKED = 1000  # images at most
 GROWTH = 1.15  # gamma of GITS
+POWERS = (0.0, 0.5, 1.0)  # 0 is BOSS; see `jump_costs`
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,18 @@ def learned_levels(bank: Bank, solver: str, nfe: int) -> Iterator[Recipe]:
         nfe: network evaluations.
 
     Yields:
-        ``dp``, by the squared distance of landings, and ``gits``, by their deviation.
+        ``dp`` by the squared distance of landings, with each power of what is left of it at the
+        end, and ``gits`` by their deviation from the straight way.
     """
     count = steps(solver, nfe)
     if count >= len(bank.levels):
         return
-    yield Recipe(solver, "dp", bank.levels[cheapest_path(bank.costs, count)])
     states = np.array(bank.states)
-    costs = deviation_costs(states, implied_denoised(states, bank.levels), bank.levels)
+    denoised = implied_denoised(states, bank.levels)
+    for power in POWERS:
+        costs = jump_costs(states, denoised, bank.levels, bank.sigma_data, power)
+        yield Recipe(solver, "dp", bank.levels[cheapest_path(costs, count)])
+    costs = deviation_costs(states, denoised, bank.levels)
     yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
 
 
@@ -128,7 +133,9 @@ def learn(
             found.append((min(c["gap"] for c in checks), start))
         guidance = bench.task.reference.guidance
         try:
-            moved = refine(bench.teacher.unet, start, bank, refinement, guidance, progress)
+            features = bench.features.lazily
+            unet = bench.teacher.unet
+            moved = refine(unet, start, bank, features, refinement, guidance, progress)
             found.append((check(moved), moved))
         except Diverged:
             checks.append({"schedule": "refined", "gap": None})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -18,6 +20,9 @@ from ado_nas.progress import Progress, silent
 from ado_nas.training.step import Stepper, schedule
 
 _TOLD, _CORRECTED = 0.5, 0.2  # of the learning rate, which suits the levels
+
+
+Features = Callable[[mx.array], mx.array]
 
 
 @dataclass(frozen=True)
@@ -107,16 +112,18 @@ def refine(
     unet: UNet,
     recipe: Recipe,
     bank: Bank,
+    features: Features,
     spec: Refinement,
     guidance: float = 1.0,
     progress: Progress = silent,
 ) -> Recipe:
-    """Move a recipe so that it ends where the teacher's own trajectories end.
+    """Move a recipe so that it ends near where the teacher's own trajectories end, in features.
 
     Args:
         unet: the network, which stays as it is.
         recipe: where to begin: a multistep solver of two steps or more.
         bank: the teacher's trajectories; their first and last states are used.
+        features: of images, (B, H, W, C) -> (B, D).
         spec: iterations, batch and rate.
         guidance: weight of classifier-free guidance; 1 is off.
         progress: told of the iterations.
@@ -132,7 +139,7 @@ def refine(
     """
     sampler = Sampler(unet, recipe, guidance)
     rate = schedule(spec.learning_rate, min(10, spec.iterations // 10), spec.iterations)
-    stepper = Stepper(sampler, _distance, rate, spec.ema_decay)
+    stepper = Stepper(sampler, functools.partial(_distance, features), rate, spec.ema_decay)
     rng = np.random.default_rng(spec.seed)
     name = f"refining {recipe.solver}, {recipe.nfe} NFE"
     for i in range(spec.iterations):
@@ -150,8 +157,12 @@ def refine(
 
 
 def _distance(
-    sampler: nn.Module, x: mx.array, end: mx.array, labels: mx.array | None = None
+    features: Features,
+    sampler: nn.Module,
+    x: mx.array,
+    end: mx.array,
+    labels: mx.array | None = None,
 ) -> mx.array:
-    """Mean over images of the root mean squared distance to where the teacher ends."""
-    apart = (sampler(x, labels) - end) ** 2
-    return mx.mean(mx.sqrt(mx.mean(apart, axis=(1, 2, 3)) + 1e-8))
+    """Mean over images of the distance to where the teacher ends, in features."""
+    apart = features(sampler(x, labels)) - features(end)
+    return mx.mean(mx.sqrt(mx.sum(apart * apart, axis=1) + 1e-8))

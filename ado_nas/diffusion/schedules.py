@@ -16,7 +16,11 @@ from ado_nas.specs import SCHEDULES
 
 
 def jump_costs(
-    states: np.ndarray, denoised: np.ndarray, levels: Levels, sigma_data: float
+    states: np.ndarray,
+    denoised: np.ndarray,
+    levels: Levels,
+    sigma_data: float,
+    power: float = 1.0,
 ) -> np.ndarray:
     """What one DDIM jump between any two levels of a trajectory costs at the trajectory's end.
 
@@ -28,6 +32,7 @@ def jump_costs(
         denoised: (T, M, ...) the teacher's denoised images there.
         levels: (T + 1,), falling, the last 0.
         sigma_data: standard deviation of the data.
+        power: of the share that is left; 0 counts a miss where it lands.
 
     Returns:
         (T + 1, T + 1) float64: mean squared distance from the landing of i -> j to the teacher's
@@ -40,7 +45,7 @@ def jump_costs(
     costs = np.full((count, count), np.inf)
     flat = states.reshape(count, -1)
     clean = denoised.reshape(count - 1, -1)
-    left = sigma_data**2 / (levels**2 + sigma_data**2)
+    left = (sigma_data**2 / (levels**2 + sigma_data**2)) ** power
     for i in range(count - 1):
         ratios = levels[i + 1 :, None] / levels[i]
         landed = ratios * flat[i] + (1 - ratios) * clean[i]

@@ -65,6 +65,10 @@ class FeatureNet:
             raise DataError(f"images of {images.shape[1:]} cannot be judged; give {wanted}")
         return _raw(self.weights, images) * self.scale
 
+    def lazily(self, x: mx.array) -> mx.array:
+        """Features of images that are arrays of MLX, to be learned by: (N, H, W, C) -> (N, D)."""
+        return _joined(self.weights, x) * mx.array(self.scale)
+
     @property
     def width(self) -> int:
         """Number of features D."""
@@ -227,10 +231,14 @@ def _loss(weights: Weights, batch: mx.array, labels: mx.array) -> mx.array:
 def _raw(weights: Weights, images: Floats) -> Floats:
     blocks = []
     for start in range(0, len(images), _CHUNK):
-        stages, content = _forward(weights, mx.array(images[start : start + _CHUNK]))
-        means = [stage.mean(axis=(1, 2)) for stage in stages[:2]]
-        blocks.append(np.array(mx.concatenate([*means, content], axis=1)))
+        blocks.append(np.array(_joined(weights, mx.array(images[start : start + _CHUNK]))))
     return np.concatenate(blocks)
+
+
+def _joined(weights: Weights, x: mx.array) -> mx.array:
+    stages, content = _forward(weights, x)
+    means = [stage.mean(axis=(1, 2)) for stage in stages[:2]]
+    return mx.concatenate([*means, content], axis=1)
 
 
 def _scale(raw: Floats, narrow: int) -> Floats:

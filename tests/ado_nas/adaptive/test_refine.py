@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -30,6 +31,10 @@ def bank(unet: UNet) -> Bank:
     return Bank(states, None, np.array([20.0, 0.0]), np.zeros((2, 2)), "key")
 
 
+def pixels(x: mx.array) -> mx.array:
+    return x.reshape(x.shape[0], -1) / 8
+
+
 def recipe(solver: str) -> Recipe:
     corrections = np.zeros((2, 3, 3)) if solver == "generalized" else None
     return Recipe(solver, "karras", karras_levels(3, 0.05, 20.0), None, corrections)
@@ -50,7 +55,7 @@ def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
     unet: UNet, bank: Bank, solver: str
 ) -> None:
     given = recipe(solver)
-    found = refine(unet, given, bank, Refinement(iterations=60, batch=16))
+    found = refine(unet, given, bank, pixels, Refinement(iterations=60, batch=16))
     assert found.schedule == "refined" and found.solver == solver and found.nfe == 3
     assert found.levels[0] == pytest.approx(20.0) and np.all(np.diff(found.levels) < 0)
     assert (found.corrections is not None) == (solver == "generalized")
@@ -66,6 +71,6 @@ def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
 
 def test_network_and_its_weights_stay_as_they_are(unet: UNet, bank: Bank) -> None:
     before = {name: np.array(value) for name, value in named_parameters(unet)}
-    refine(unet, recipe("ddim"), bank, Refinement(iterations=3, batch=4))
+    refine(unet, recipe("ddim"), bank, pixels, Refinement(iterations=3, batch=4))
     for name, value in named_parameters(unet):
         np.testing.assert_array_equal(value, before[name])
