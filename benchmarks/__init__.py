@@ -52,6 +52,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "distillation": Benchmark(
         "benchmarks.distillation", 70, "ways of distilling at equal wall time, for 1, 2, 4 steps"
     ),
+    "schedules": Benchmark(
+        "benchmarks.schedules", 150, "solvers and noise levels at few evaluations, learned or not"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

@@ -24,7 +24,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.specs import CLOSED_FORMS, digest
 
-SCHEMA = 1  # raise it when learning or judging changes
+SCHEMA = 2  # raise it when learning or judging changes
 FILE = "found.json"
 KEPT = 0.95  # retention that counts as the reference's own quality
 
@@ -48,12 +48,13 @@ class Comparison:
             found = learn(self.bench, self.bank, solver, nfe, self.refinement, self.progress)
             return {
                 "recipe": found.recipe.facts(),
-                "closed": found.closed.facts(),
+                "levels_only": found.levels_only.facts(),
                 "checks": found.checks,
             }
 
         facts = self._once(digest("schedule", SCHEMA, *about, self._judging), make)
-        return Learned(recipe_of(facts["recipe"]), recipe_of(facts["closed"]), facts["checks"])
+        both = recipe_of(facts["recipe"]), recipe_of(facts["levels_only"])
+        return Learned(*both, facts["checks"])
 
     def row(self, recipe: Recipe) -> dict[str, Any]:
         """A recipe judged on the bench's noise and timed alone on the device."""

@@ -38,7 +38,7 @@ class Learned:
     """The best recipe of a solver at one number of evaluations, and what it was compared with."""
 
     recipe: Recipe
-    closed: Recipe  # the best closed form
+    levels_only: Recipe  # the best in which levels alone were learned
     checks: list[dict[str, Any]]  # schedule and gap of each, on the check noise
 
 
@@ -110,36 +110,40 @@ def learn(
         The best on the check noise, which may be a closed form.
     """
     base = "dpmpp_2m" if solver == GENERALIZED else solver
-    closed = list(closed_forms(bench, base, nfe))
-    others = list(learned_levels(bank, base, nfe))
+    proposals = [*closed_forms(bench, base, nfe), *learned_levels(bank, base, nfe)]
     checks: list[dict[str, Any]] = []
 
-    def check(recipe: Recipe) -> float:
+    def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
         checks.append({"schedule": recipe.schedule, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), len(closed) + len(others) + 1)
-        return gap
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(proposals) + 2)
+        return gap, recipe
 
-    found = [(check(recipe), recipe) for recipe in closed]
-    best_closed = min(found, key=_first)[1]
-    found += [(check(recipe), recipe) for recipe in others]
-    if refinement and base in RULE and steps(base, nfe) > 1:
-        start = min(found, key=_first)[1]
-        if solver == GENERALIZED:
-            found, count = [], len(start.levels) - 1
-            start = dataclasses.replace(
-                start, solver=GENERALIZED, corrections=np.zeros((2, count, count))
-            )
-            found.append((min(c["gap"] for c in checks), start))
-        guidance = bench.task.reference.guidance
+    def refined(start: tuple[float, Recipe], told: bool) -> list[tuple[float, Recipe]]:
+        assert refinement is not None
+        spec, unet = dataclasses.replace(refinement, told=told), bench.teacher.unet
+        guidance, features = bench.task.reference.guidance, bench.features.lazily
         try:
-            features = bench.features.lazily
-            unet = bench.teacher.unet
-            moved = refine(unet, start, bank, features, refinement, guidance, progress)
-            found.append((check(moved), moved))
+            return [check(refine(unet, start[1], bank, features, spec, guidance, progress))]
         except Diverged:
-            checks.append({"schedule": "refined", "gap": None})
-    return Learned(min(found, key=_first)[1], best_closed, checks)
+            return []
+
+    found = [check(recipe) for recipe in proposals]
+    moves = refinement is not None and base in RULE and steps(base, nfe) > 1
+    if moves:
+        found += refined(min(found, key=_gap), told=False)
+    levels_only = min(found, key=_gap)
+    if solver == GENERALIZED:
+        found = [(levels_only[0], _correctable(levels_only[1]))]
+    if moves and refinement and refinement.told:
+        found += refined(min(found, key=_gap), told=True)
+    return Learned(min(found, key=_gap)[1], levels_only[1], checks)
+
+
+def _correctable(recipe: Recipe) -> Recipe:
+    """The same recipe as one of the solver that takes corrections, all of them 0."""
+    count = len(recipe.levels) - 1
+    return dataclasses.replace(recipe, solver=GENERALIZED, corrections=np.zeros((2, count, count)))
 
 
 def checked_gap(bench: Bench, recipe: Recipe) -> float:
@@ -159,5 +163,5 @@ def checked_gap(bench: Bench, recipe: Recipe) -> float:
     return bench.judge.gap(images) if np.isfinite(images).all() else float("inf")
 
 
-def _first(pair: tuple[float, Recipe]) -> float:
+def _gap(pair: tuple[float, Recipe]) -> float:
     return pair[0]

@@ -33,32 +33,33 @@ class Refinement:
     batch: int = 16
     learning_rate: float = 2e-2  # of the logarithms of the strides between levels
     ema_decay: float = 0.95
+    told: bool = True  # learn the levels that the network is told, too
     seed: int = 0
 
 
 class Sampler(nn.Module):
     """A recipe whose numbers are parameters; all of them 0 where it is as it was given."""
 
-    def __init__(self, unet: UNet, recipe: Recipe, guidance: float):
+    def __init__(self, unet: UNet, recipe: Recipe, guidance: float, told: bool = True):
         """Begin at a recipe.
 
         Args:
             unet: the network; it is not trained.
             recipe: of a multistep solver; the first level stays.
             guidance: weight of classifier-free guidance; 1 is off.
+            told: whether the levels that the network is told are learned, too.
         """
         super().__init__()
         steps = len(recipe.levels) - 1
         self.strides = mx.zeros((steps - 1,))
-        self.told = mx.zeros((steps,))
+        if told:
+            self.told = mx.zeros((steps,))
         if recipe.solver == GENERALIZED:
             self.corrections = mx.zeros((2, steps, steps))
         logs = np.log(recipe.levels[:-1])
-        times = np.ones(steps) if recipe.times is None else recipe.times
-        self._recipe = recipe
+        self._recipe, self._tells = recipe, told
         self._first = float(logs[0])
         self._strides = mx.array(np.log(-np.diff(logs)).astype(np.float32))
-        self._times = mx.array(times.astype(np.float32))
         self._unet = (unet, guidance)  # a tuple, so that its weights are not parameters
 
     def __call__(self, x: mx.array, labels: mx.array | None) -> mx.array:
@@ -77,8 +78,9 @@ class Sampler(nn.Module):
             solver = generalized(self._corrections)
         else:
             solver = multistep(RULE[recipe.solver])
-        run = timed(solver, self._told)
-        *_, (last, _) = run(denoiser(unet, labels, guidance), x * levels[0], levels)
+        if self._told is not None:
+            solver = timed(solver, self._told)
+        *_, (last, _) = solver(denoiser(unet, labels, guidance), x * levels[0], levels)
         return last
 
     @property
@@ -94,12 +96,17 @@ class Sampler(nn.Module):
         if self._recipe.solver == GENERALIZED:
             corrections = np.array(self._corrections).astype(np.float64)
         levels = np.array(self.levels).astype(np.float64)
-        told = np.array(self._told).astype(np.float64)
+        told = None if self._told is None else np.array(self._told).astype(np.float64)
         return Recipe(self._recipe.solver, schedule, levels, told, corrections)
 
     @property
-    def _told(self) -> mx.array:
-        return self._times * mx.exp(_TOLD * self.told)
+    def _told(self) -> mx.array | None:
+        given = self._recipe.times
+        known = None if given is None else mx.array(given.astype(np.float32))
+        if not self._tells:
+            return known
+        change = mx.exp(_TOLD * self.told)
+        return change if known is None else known * change
 
     @property
     def _corrections(self) -> mx.array:
@@ -129,7 +136,8 @@ def refine(
         progress: told of the iterations.
 
     Returns:
-        The averaged recipe of the last iterations, with the schedule's name ``refined``.
+        The averaged recipe of the last iterations; its schedule is called ``refined``, or
+        ``told`` where the network is told other levels.
 
     Raises:
         Diverged: the loss is not finite.
@@ -137,7 +145,7 @@ def refine(
     Source: Tong et al. 2024 (LD3), section 3, for levels and decoupled times; GS (ICLR 2026),
     section 3, for additive corrections.
     """
-    sampler = Sampler(unet, recipe, guidance)
+    sampler = Sampler(unet, recipe, guidance, spec.told)
     rate = schedule(spec.learning_rate, min(10, spec.iterations // 10), spec.iterations)
     stepper = Stepper(sampler, functools.partial(_distance, features), rate, spec.ema_decay)
     rng = np.random.default_rng(spec.seed)
@@ -153,7 +161,7 @@ def refine(
         if (i + 1) % 10 == 0 or i + 1 == spec.iterations:
             progress(name, i + 1, spec.iterations)
     stepper.load_average()
-    return sampler.recipe("refined")
+    return sampler.recipe("told" if spec.told else "refined")
 
 
 def _distance(

@@ -50,13 +50,16 @@ def test_sampler_begins_as_the_recipe_it_was_given(unet: UNet, solver: str) -> N
     np.testing.assert_allclose(generate(unet, same.run, same.levels, x), before, atol=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["ddim", "ipndm_3", "generalized"])
+@pytest.mark.parametrize(
+    ("solver", "told"), [("ddim", False), ("ipndm_3", True), ("generalized", True)]
+)
 def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
-    unet: UNet, bank: Bank, solver: str
+    unet: UNet, bank: Bank, solver: str, told: bool
 ) -> None:
     given = recipe(solver)
-    found = refine(unet, given, bank, pixels, Refinement(iterations=60, batch=16))
-    assert found.schedule == "refined" and found.solver == solver and found.nfe == 3
+    found = refine(unet, given, bank, pixels, Refinement(iterations=60, told=told))
+    assert found.schedule == ("told" if told else "refined")
+    assert found.solver == solver and found.nfe == 3 and (found.times is not None) == told
     assert found.levels[0] == pytest.approx(20.0) and np.all(np.diff(found.levels) < 0)
     assert (found.corrections is not None) == (solver == "generalized")
     x = noise(3, 48, (8, 8, 1))
