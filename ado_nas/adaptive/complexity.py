@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.adaptive.compaction import compacted
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.adaptive.refine import Features, Refinement, refine
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import sampling_threads
 from ado_nas.diffusion.schedules import cheapest_path
@@ -96,6 +99,36 @@ def budgets(bank: Bank, solver: str, counts: Sequence[int]) -> Budgets:
         rest = cheapest_path(bank.costs[probe:, probe:], count - 1)
         found[count] = bank.levels[[0, *(probe + i for i in rest)]]
     return Budgets(solver, found)
+
+
+def refined(
+    unet: UNet,
+    schedules: Budgets,
+    bank: Bank,
+    features: Features,
+    spec: Refinement,
+    guidance: float = 1.0,
+    progress: Progress = silent,
+) -> Budgets:
+    """The schedules with the levels after the probes moved by their gradient; see `refine`.
+
+    Args:
+        unet: the network.
+        schedules: where to begin; those with nothing to move stay.
+        bank: the teacher's trajectories.
+        features: of images.
+        spec: iterations, batch and rate.
+        guidance: weight of classifier-free guidance; 1 is off.
+        progress: told of the iterations.
+    """
+    alone = dataclasses.replace(spec, told=False, fixed=PROBES)
+    found = dict(schedules.levels)
+    for count, levels in schedules.levels.items():
+        if count > PROBES:
+            start = Recipe(schedules.solver, "dp", levels)
+            found[count] = refine(unet, start, bank, features, alone, guidance, progress).levels
+            found[count][:PROBES] = levels[:PROBES]  # not by a rounding error apart
+    return Budgets(schedules.solver, found)
 
 
 def statistics(past: Sequence[Point]) -> np.ndarray:

@@ -34,24 +34,28 @@ class Refinement:
     learning_rate: float = 2e-2  # of the logarithms of the strides between levels
     ema_decay: float = 0.95
     told: bool = True  # learn the levels that the network is told, too
+    fixed: int = 1  # levels that stay, of the first ones
     seed: int = 0
 
 
 class Sampler(nn.Module):
     """A recipe whose numbers are parameters; all of them 0 where it is as it was given."""
 
-    def __init__(self, unet: UNet, recipe: Recipe, guidance: float, told: bool = True):
+    def __init__(
+        self, unet: UNet, recipe: Recipe, guidance: float, told: bool = True, fixed: int = 1
+    ):
         """Begin at a recipe.
 
         Args:
             unet: the network; it is not trained.
-            recipe: of a multistep solver; the first level stays.
+            recipe: of a multistep solver.
             guidance: weight of classifier-free guidance; 1 is off.
             told: whether the levels that the network is told are learned, too.
+            fixed: how many of the first levels stay.
         """
         super().__init__()
         steps = len(recipe.levels) - 1
-        self.strides = mx.zeros((steps - 1,))
+        self.strides = mx.zeros((steps - fixed,))
         if told:
             self.told = mx.zeros((steps,))
         if recipe.solver == GENERALIZED:
@@ -86,7 +90,9 @@ class Sampler(nn.Module):
     @property
     def levels(self) -> mx.array:
         """(T + 1,), falling, the last 0."""
-        fallen = mx.cumsum(mx.exp(self._strides + self.strides))
+        kept = self._strides.size - self.strides.size
+        moved = self._strides + mx.concatenate([mx.zeros((kept,)), self.strides])
+        fallen = mx.cumsum(mx.exp(moved))
         logs = self._first - mx.concatenate([mx.zeros((1,)), fallen])
         return mx.concatenate([mx.exp(logs), mx.zeros((1,))])
 
@@ -128,7 +134,7 @@ def refine(
 
     Args:
         unet: the network, which stays as it is.
-        recipe: where to begin: a multistep solver of two steps or more.
+        recipe: where to begin: a multistep solver with more steps than levels that stay.
         bank: the teacher's trajectories; their first and last states are used.
         features: of images, (B, H, W, C) -> (B, D).
         spec: iterations, batch and rate.
@@ -145,7 +151,7 @@ def refine(
     Source: Tong et al. 2024 (LD3), section 3, for levels and decoupled times; GS (ICLR 2026),
     section 3, for additive corrections.
     """
-    sampler = Sampler(unet, recipe, guidance, spec.told)
+    sampler = Sampler(unet, recipe, guidance, spec.told, spec.fixed)
     rate = schedule(spec.learning_rate, min(10, spec.iterations // 10), spec.iterations)
     stepper = Stepper(sampler, functools.partial(_distance, features), rate, spec.ema_decay)
     rng = np.random.default_rng(spec.seed)

@@ -17,7 +17,7 @@ from ado_nas.specs import DataSpec
 
 VERSION = 1
 KINDS = ("disc", "square", "triangle", "bar", "ring")
-MAX_OBJECTS = 8
+MAX_OBJECTS = 48
 DEFAULT_COUNT = 10_240  # held_out 0.4 leaves 4,096 to judge by
 # Red, orange, green, cyan, blue, magenta in RGB [0, 1].
 PALETTE = np.array(

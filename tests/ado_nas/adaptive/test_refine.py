@@ -77,3 +77,11 @@ def test_network_and_its_weights_stay_as_they_are(unet: UNet, bank: Bank) -> Non
     refine(unet, recipe("ddim"), bank, pixels, Refinement(iterations=3, batch=4))
     for name, value in named_parameters(unet):
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_first_levels_stay_where_they_are_fixed(unet: UNet, bank: Bank) -> None:
+    given = recipe("ddim")
+    spec = Refinement(iterations=5, batch=4, fixed=2, told=False)
+    found = refine(unet, given, bank, pixels, spec)
+    np.testing.assert_allclose(found.levels[:2], given.levels[:2], rtol=1e-5)
+    assert abs(found.levels[2] / given.levels[2] - 1) > 1e-3

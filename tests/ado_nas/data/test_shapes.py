@@ -55,7 +55,7 @@ def test_corner_holds_the_background_when_an_object_lies_elsewhere() -> None:
     ("spec", "words"),
     [
         (DataSpec("shapes", 4), "shapes at 4 px: give 8 to 256"),
-        (DataSpec("shapes", 16, difficulty=9), "difficulty 9"),
+        (DataSpec("shapes", 16, difficulty=49), "difficulty 49"),
         (DataSpec("shapes", 16, count=3), "3 shapes"),
     ],
 )
