@@ -49,10 +49,7 @@ def latency(
     Returns:
         Per image: median and interquartile range.
     """
-    x, labels = _inputs(model.unet, batch)
-    timing = time_calls(
-        lambda: sample_batch(model.unet, solver, levels, x, labels, guidance), evaluations
-    )
+    timing = time_calls(sampling_call(model.unet, solver, levels, guidance, batch), evaluations)
     return Latency(timing.median_ms / batch, timing.iqr_ms / batch, timing.evaluations)
 
 
@@ -65,13 +62,27 @@ def latencies_in_turn(
         models: each a network with solver, guidance and levels to sample it by.
         batch: images at a time.
     """
+    calls = [
+        sampling_call(unet, sampler.solver, levels, sampler.guidance, batch)
+        for unet, sampler, levels in models
+    ]
+    return [ms / batch for ms in time_in_turn(calls)]
 
-    def call(unet: UNet, sampler: SamplerSpec, levels: Levels) -> Callable[[], mx.array]:
-        x, labels = _inputs(unet, batch)
-        solver, guidance = sampler.solver, sampler.guidance
-        return lambda: sample_batch(unet, solver, levels, x, labels, guidance)
 
-    return [ms / batch for ms in time_in_turn([call(*model) for model in models])]
+def sampling_call(
+    unet: UNet, solver: str | Solver, levels: Levels, guidance: float, batch: int
+) -> Callable[[], mx.array]:
+    """What is timed: one batch of images from noise that is already there.
+
+    Args:
+        unet: the network.
+        solver: its name, or the solver itself.
+        levels: (T + 1,), falling, the last 0.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+    """
+    x, labels = _inputs(unet, batch)
+    return lambda: sample_batch(unet, solver, levels, x, labels, guidance)
 
 
 def peak_memory(

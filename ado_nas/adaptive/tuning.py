@@ -1,0 +1,185 @@
+"""The best way to sample a model within a time per image, chosen and then measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ado_nas.adaptive.calltimes import CallTimes
+from ado_nas.adaptive.choice import TIE, Choice, Judged, choose, closest, tied
+from ado_nas.adaptive.slimming import slimmed
+from ado_nas.errors import ConfigError, NegativeVerdict
+from ado_nas.measure.speed import latency
+from ado_nas.modelfolder import Model
+from ado_nas.progress import Progress, silent
+
+WINDOW = 0.9  # a measured latency from this share of the target up to it is what is wanted
+AIM = 0.97  # of the target, so that the next measurement meets it, too
+ROUNDS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What was chosen for a target, as measured, and how it was found."""
+
+    choice: Choice
+    target_ms: float
+    note: str  # why the latency lies below the window; empty where it does not
+    tried: list[Choice]  # all that was measured
+    table: CallTimes  # corrected by that
+
+    @property
+    def within(self) -> bool:
+        """Whether the measured latency lies within a tenth below the target."""
+        return _within(self.choice.ms, self.target_ms)
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **self.choice.facts(),
+            "images_per_second": converted(self.choice.ms),
+            "target_ms": self.target_ms,
+            "within": self.within,
+            "note": self.note,
+            "tried": [c.facts() for c in self.tried],
+            "call_times": self.table.facts(),
+        }
+
+
+def converted(rate: float) -> float:
+    """Images per second as milliseconds per image, and the other way round.
+
+    Raises:
+        ConfigError: it is no finite number above 0.
+    """
+    if not (math.isfinite(rate) and rate > 0):
+        raise ConfigError(f"{rate:g} as a target; give a number above 0")
+    return 1000.0 / rate
+
+
+def settle(
+    rows: Sequence[Judged],
+    table: CallTimes,
+    target_ms: float,
+    measure: Callable[[Judged, int], float],
+    rounds: int = ROUNDS,
+    progress: Progress = silent,
+) -> Settled:
+    """Choose, measure, correct the table by what was measured, and choose again.
+
+    Ends where the measured latency lies within a tenth below the target, or nothing new is worth
+    a measurement.
+
+    Args:
+        rows: what there is to choose from, at least one.
+        table: the call times; see `calltimes.measured_call_times`.
+        target_ms: per image.
+        measure: milliseconds per image of a row in batches of a size; see `stopwatch`.
+        rounds: measurements at most.
+        progress: told after each.
+
+    Returns:
+        The best of what was measured to meet the target: of the highest retention, to within 1%;
+        of those, within the window; then of fewest evaluations and the smallest batch.
+
+    Raises:
+        ConfigError: the target is no number above 0, or there are no rows.
+        NegativeVerdict: nothing meets the target; names what comes closest.
+    """
+    converted(target_ms)
+    if not rows:
+        raise ConfigError("no recipes to choose from; judge at least one")
+    tried: list[Choice] = []
+    given = table
+    for turn in range(rounds):
+        chosen = _next(rows, table, given, target_ms, tried)
+        if chosen is None:
+            break
+        ms = measure(chosen.row, chosen.batch)
+        tried.append(Choice(chosen.row, chosen.batch, ms))
+        progress("tuning", turn + 1, rounds, f"{chosen.known_as}: {ms:.3g} ms")
+        table = table.corrected(chosen.row.calls, chosen.batch, ms)
+        if _within(ms, target_ms):
+            break
+    best = _best(tried, target_ms)
+    return Settled(best, target_ms, _note(best, target_ms), tried, table)
+
+
+def stopwatch(model: Model, guidance: float = 1.0) -> Callable[[Judged, int], float]:
+    """Measures recipes of a model, end to end, alone on the device.
+
+    Args:
+        model: the network; a slimmable one where rows have widths of their own.
+        guidance: weight of classifier-free guidance; 1 is off.
+
+    Returns:
+        (row, batch) -> median milliseconds per image.
+    """
+
+    def measure(row: Judged, batch: int) -> float:
+        recipe = row.recipe
+        unet = slimmed(model.unet, row.shares)
+        run = dataclasses.replace(model, unet=unet)
+        return latency(run, recipe.run, recipe.levels, guidance, batch).median_ms
+
+    return measure
+
+
+def _next(
+    rows: Sequence[Judged],
+    table: CallTimes,
+    given: CallTimes,
+    target_ms: float,
+    tried: Sequence[Choice],
+) -> Choice | None:
+    """What to measure next; None where nothing new is worth it."""
+    known = {(id(c.row), c.batch) for c in tried}
+    first = choose(rows, table, target_ms, AIM) or closest(rows, table)
+    better = choose(rows, given, target_ms)
+    if better and first.row not in tied(rows, better.row.retention):
+        # One size told too little of the others: give it up when its fastest one has failed.
+        best = closest([better.row], given)
+        if (id(best.row), best.batch) not in known:
+            return best
+    if (id(first.row), first.batch) not in known:
+        return first
+    as_good = tied(rows, first.row.retention)
+    others = [c for row in as_good for c in _windowed(row, table, target_ms)]
+    others = [c for c in others if (id(c.row), c.batch) not in known]
+    return min(others, key=lambda c: (-c.row.retention, c.row.calls, c.batch), default=None)
+
+
+def _windowed(row: Judged, table: CallTimes, target_ms: float) -> Iterator[Choice]:
+    """All batches whose predicted time lies within the window."""
+    for at, ms in enumerate(table.curve(row.calls)):
+        if _within(ms, target_ms):
+            yield Choice(row, at + 1, float(ms))
+
+
+def _best(tried: Sequence[Choice], target_ms: float) -> Choice:
+    met = [c for c in tried if c.ms <= target_ms]
+    if not met:
+        near = min(tried, key=lambda c: c.ms)
+        raise NegativeVerdict(
+            f"nothing takes {target_ms:.4g} ms an image or less here; the closest is "
+            f"{near.known_as} with {near.ms:.4g} ms; ask for that, or distill a faster student"
+        )
+    top = max(c.row.retention for c in met)
+    equal = [c for c in met if c.row.retention >= (1 - TIE) * top]
+    return min(equal, key=lambda c: (not _within(c.ms, target_ms), c.row.calls, c.batch))
+
+
+def _note(choice: Choice, target_ms: float) -> str:
+    if _within(choice.ms, target_ms):
+        return ""
+    spare = f"{choice.ms:.4g} ms of the {target_ms:.4g} asked for"
+    if choice.batch == 1:
+        return f"{spare}, image by image: nothing better fits into the rest"
+    return f"{spare}: smaller batches take more, and nothing better fits into the rest"
+
+
+def _within(ms: float, target_ms: float) -> bool:
+    return WINDOW * target_ms <= ms <= target_ms
