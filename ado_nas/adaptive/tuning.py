@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ado_nas.adaptive.calltimes import CallTimes
@@ -19,6 +21,8 @@ from ado_nas.progress import Progress, silent
 WINDOW = 0.9  # a measured latency from this share of the target up to it is what is wanted
 AIM = 0.97  # of the target, so that the next measurement meets it, too
 ROUNDS = 8
+AGREE = 0.03  # timings nearer than this tell of a quiet machine
+_TIMINGS, _EVALUATIONS = 6, 12  # at most so many, each the median of so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +120,35 @@ def stopwatch(model: Model, guidance: float = 1.0) -> Callable[[Judged, int], fl
         guidance: weight of classifier-free guidance; 1 is off.
 
     Returns:
-        (row, batch) -> median milliseconds per image.
+        (row, batch) -> milliseconds per image; see `steady`.
     """
 
     def measure(row: Judged, batch: int) -> float:
         recipe = row.recipe
         unet = slimmed(model.unet, row.shares)
         run = dataclasses.replace(model, unet=unet)
-        return latency(run, recipe.run, recipe.levels, guidance, batch).median_ms
+        about = run, recipe.run, recipe.levels, guidance, batch, _EVALUATIONS
+        return steady(lambda: latency(*about).median_ms)
 
     return measure
+
+
+def steady(time: Callable[[], float]) -> float:
+    """Time again until two timings agree: others on the machine disturb one now and then.
+
+    Args:
+        time: milliseconds.
+
+    Returns:
+        The mean of the two; where no two agree, the median of all.
+    """
+    spans = [time()]
+    while len(spans) < _TIMINGS:
+        spans = sorted([*spans, time()])
+        for low, high in pairwise(spans):
+            if high <= (1 + AGREE) * low:
+                return (low + high) / 2
+    return statistics.median(spans)
 
 
 def _next(

@@ -15,7 +15,7 @@ from ado_nas.adaptive import calltimes
 from ado_nas.adaptive.calltimes import BATCHES, EVALUATIONS, CallTimes, fitted, knots
 from ado_nas.adaptive.choice import Choice, Judged, choose, closest
 from ado_nas.adaptive.recipe import Recipe
-from ado_nas.adaptive.tuning import AIM, WINDOW, converted, settle, stopwatch
+from ado_nas.adaptive.tuning import AIM, WINDOW, converted, settle, steady, stopwatch
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.sampling import splits
 from ado_nas.errors import ConfigError, NegativeVerdict
@@ -240,6 +240,22 @@ def test_stopwatch_times_the_recipe_in_its_batches() -> None:
     measure = stopwatch(model)
     one, many = measure(row(1, 1.0), 1), measure(row(12, 1.0), 1)
     assert 0 < 2 * one < many
+
+
+@pytest.mark.parametrize(
+    ("spans", "found", "timings"),
+    [
+        ((5.0, 5.1), 5.05, 2),
+        ((9.0, 5.0, 7.0, 5.1), 5.05, 4),
+        ((1.0, 2.0, 3.0, 4.0, 5.0, 6.0), 3.5, 6),
+    ],
+)
+def test_disturbed_timings_are_taken_again(
+    spans: tuple[float, ...], found: float, timings: int
+) -> None:
+    left = list(spans)
+    assert steady(lambda: left.pop(0)) == pytest.approx(found)
+    assert len(spans) - len(left) == timings
 
 
 def test_choice_says_what_it_is() -> None:
