@@ -7,22 +7,23 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 from ado_nas.adaptive.calltimes import CallTimes
 from ado_nas.adaptive.choice import TIE, Choice, Judged, choose, closest, tied
 from ado_nas.adaptive.slimming import slimmed
 from ado_nas.errors import ConfigError, NegativeVerdict
-from ado_nas.measure.speed import latency
+from ado_nas.measure.speed import Latency, latency
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 
 WINDOW = 0.9  # a measured latency from this share of the target up to it is what is wanted
 AIM = 0.97  # of the target, so that the next measurement meets it, too
 ROUNDS = 8
-AGREE = 0.03  # timings nearer than this tell of a quiet machine
-_TIMINGS, _EVALUATIONS = 6, 12  # at most so many, each the median of so many
+PRECISION = 0.015  # standard error that a latency is measured to, of itself
+PATIENCE = 10.0  # seconds of timing, after which it is good enough
+_TIMINGS, _EVALUATIONS = 3, 8  # so many at least, each of so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,27 +129,35 @@ def stopwatch(model: Model, guidance: float = 1.0) -> Callable[[Judged, int], fl
         unet = slimmed(model.unet, row.shares)
         run = dataclasses.replace(model, unet=unet)
         about = run, recipe.run, recipe.levels, guidance, batch, _EVALUATIONS
-        return steady(lambda: latency(*about).median_ms)
+        return steady(lambda: latency(*about))
 
     return measure
 
 
-def steady(time: Callable[[], float]) -> float:
-    """Time again until two timings agree: others on the machine disturb one now and then.
+def steady(time: Callable[[], Latency], clock: Callable[[], float] = monotonic) -> float:
+    """Time again until the median is sure: some machines waver by a fifth from second to second.
 
     Args:
-        time: milliseconds.
+        time: one timing.
+        clock: seconds.
 
     Returns:
-        The mean of the two; where no two agree, the median of all.
+        The median of the timings' medians.
     """
-    spans = [time()]
-    while len(spans) < _TIMINGS:
-        spans = sorted([*spans, time()])
-        for low, high in pairwise(spans):
-            if high <= (1 + AGREE) * low:
-                return (low + high) / 2
-    return statistics.median(spans)
+    begin, found = clock(), [time() for _ in range(_TIMINGS)]
+    while _error(found) > PRECISION and clock() - begin < PATIENCE:
+        found.append(time())
+    return statistics.median(f.median_ms for f in found)
+
+
+def _error(found: Sequence[Latency]) -> float:
+    """Relative standard error of the median, by the timings and by the evaluations in them."""
+    medians = [f.median_ms for f in found]
+    between = statistics.stdev(medians) / math.sqrt(len(found))
+    count = sum(f.evaluations for f in found)
+    # Of a normal distribution: the deviation is IQR / 1.35, and a median's error 1.25 as large.
+    inside = 1.25 / 1.35 * statistics.median(f.iqr_ms for f in found) / math.sqrt(count)
+    return max(between, inside) / statistics.median(medians)
 
 
 def _next(

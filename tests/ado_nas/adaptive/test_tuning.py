@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -11,16 +13,27 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from ado_nas.adaptive import calltimes
+from ado_nas.adaptive import calltimes, tuning
 from ado_nas.adaptive.calltimes import BATCHES, EVALUATIONS, CallTimes, fitted, knots
 from ado_nas.adaptive.choice import Choice, Judged, choose, closest
 from ado_nas.adaptive.recipe import Recipe
-from ado_nas.adaptive.tuning import AIM, WINDOW, converted, settle, steady, stopwatch
+from ado_nas.adaptive.tuning import (
+    AIM,
+    PATIENCE,
+    PRECISION,
+    WINDOW,
+    converted,
+    settle,
+    steady,
+    stopwatch,
+)
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.sampling import splits
 from ado_nas.errors import ConfigError, NegativeVerdict
+from ado_nas.measure.speed import Latency
 from ado_nas.modelfolder import Model
-from ado_nas.models.unet import build_unet
+from ado_nas.models.stepped import SteppedUNet
+from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import SamplerSpec, UNetSpec
 
 SIZES = range(1, BATCHES[-1] + 1)
@@ -235,27 +248,54 @@ def test_throughput_and_latency_are_each_others_inverse() -> None:
     assert converted(250.0) == 4.0 and converted(converted(7.0)) == pytest.approx(7.0)
 
 
-def test_stopwatch_times_the_recipe_in_its_batches() -> None:
-    model = Model(build_unet(SPEC, 0), SamplerSpec(), karras_levels(4, 0.02, 40.0), {})
-    measure = stopwatch(model)
-    one, many = measure(row(1, 1.0), 1), measure(row(12, 1.0), 1)
-    assert 0 < 2 * one < many
-
-
-@pytest.mark.parametrize(
-    ("spans", "found", "timings"),
-    [
-        ((5.0, 5.1), 5.05, 2),
-        ((9.0, 5.0, 7.0, 5.1), 5.05, 4),
-        ((1.0, 2.0, 3.0, 4.0, 5.0, 6.0), 3.5, 6),
-    ],
-)
-def test_disturbed_timings_are_taken_again(
-    spans: tuple[float, ...], found: float, timings: int
+def test_stopwatch_times_the_recipe_in_its_batches_at_its_widths(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    left = list(spans)
-    assert steady(lambda: left.pop(0)) == pytest.approx(found)
-    assert len(spans) - len(left) == timings
+    seen: list[tuple[UNet, np.ndarray, float, int]] = []
+
+    def latency(
+        run: Model, solver: object, levels: np.ndarray, guidance: float, batch: int, *_: int
+    ) -> Latency:
+        seen.append((run.unet, levels, guidance, batch))
+        return Latency(5.0, 0.0, 8)
+
+    monkeypatch.setattr(tuning, "latency", latency)
+    wide = dataclasses.replace(SPEC, widths=(16,))
+    model = Model(build_unet(wide, 0), SamplerSpec(), karras_levels(4, 0.02, 40.0), {})
+    measure = stopwatch(model, 2.0)
+    plain = row(2, 1.0)
+    slim = dataclasses.replace(plain, shares=(1.0, 0.5), whole=1.6)
+    assert slim.calls == 1.6 and measure(plain, 3) == measure(slim, 3) == 5.0
+    (unet, levels, guidance, batch), last = seen[0], seen[-1][0]
+    assert unet is model.unet and (guidance, batch) == (2.0, 3)
+    assert levels is plain.recipe.levels
+    assert isinstance(last, SteppedUNet) and last.shares == (1.0, 0.5)
+
+
+def test_quiet_machine_is_timed_no_more_than_needed() -> None:
+    left = [Latency(ms, 0.1, 8) for ms in (5.0, 5.05, 4.98)]
+    assert steady(lambda: left.pop(0)) == 5.0 and not left
+
+
+@pytest.mark.parametrize(("between", "inside"), [(0.5, 0.1), (0.0, 1.5)])
+def test_wavering_machine_is_timed_until_the_median_is_sure(between: float, inside: float) -> None:
+    medians: list[float] = []
+
+    def time() -> Latency:
+        medians.append(5 + between * (len(medians) % 3 - 1))
+        return Latency(medians[-1], inside, 8)
+
+    found, count = steady(time, lambda: 0.0), len(medians)
+    # A normal median's error, from the quartiles within a timing.
+    error = np.std(medians, ddof=1) / count**0.5, 0.926 * inside / (8 * count) ** 0.5
+    assert count > 9 and max(error) == pytest.approx(PRECISION * 5, rel=0.06)
+    assert found == 5.0
+
+
+def test_timing_ends_when_it_takes_long() -> None:
+    seconds, rng = itertools.count(), np.random.default_rng(0)
+    steady(lambda: Latency(float(rng.uniform(1, 9)), 3.0, 8), lambda: float(next(seconds)))
+    assert next(seconds) == PATIENCE + 1
 
 
 def test_choice_says_what_it_is() -> None:
