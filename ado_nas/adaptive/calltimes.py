@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import splits
 from ado_nas.errors import ConfigError
 from ado_nas.measure.latency import time_in_turn
@@ -20,7 +21,6 @@ from ado_nas.specs import UNetSpec
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 EVALUATIONS = (2, 6)  # far enough apart to tell a call from what every batch costs
-_HIGH, _LOW = 10.0, 0.1  # noise levels while timing; any take as long
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,14 @@ def measured_call_times(
     calls = []
     for batch in sizes:
         for nfe in EVALUATIONS:
-            levels = np.append(np.geomspace(_HIGH, _LOW, nfe), 0.0)
-            calls.append(sampling_call(unet, solver, levels, guidance, batch))
+            calls.append(sampling_call(unet, solver, timing_levels(nfe), guidance, batch))
     spans = np.array(time_in_turn(calls, rounds, clock)).reshape(len(sizes), len(EVALUATIONS))
     return fitted(sizes, EVALUATIONS, spans)
+
+
+def timing_levels(nfe: int) -> Levels:
+    """Levels to time so many evaluations with: (T + 1,); any take as long."""
+    return np.append(np.geomspace(10.0, 0.1, nfe), 0.0)
 
 
 def knots(spec: UNetSpec) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ado_nas.adaptive.calltimes import measured_call_times
+from ado_nas.adaptive.calltimes import EVALUATIONS, timing_levels
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoiser
 from ado_nas.diffusion.sampling import sampling_threads
@@ -16,6 +16,8 @@ from ado_nas.diffusion.schedules import jump_costs
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import SpecError
 from ado_nas.measure import lock
+from ado_nas.measure.latency import time_in_turn
+from ado_nas.measure.speed import sampling_call
 from ado_nas.models.slices import Slice
 from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.tree import named_arrays
@@ -28,7 +30,7 @@ _GRAINS = 1000  # a budget's parts, to which the time of each step is rounded up
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Widths:
     """Levels to visit and the width of the step from each."""
 
     levels: Levels  # (T + 1,), falling, the last 0
@@ -82,11 +84,15 @@ def call_prices(
     Returns:
         (S,).
     """
-    tables = [
-        measured_call_times(cut(unet, s), guidance=guidance, batches=(1, batch)) for s in shares
+    unets = [cut(unet, share) for share in shares]
+    calls = [
+        sampling_call(one, "ddim", timing_levels(nfe), guidance, batch)
+        for one in unets
+        for nfe in EVALUATIONS
     ]
-    calls = np.array([table.call_ms[-1] for table in tables])
-    found: np.ndarray = calls / calls[-1]
+    spans = np.array(time_in_turn(calls)).reshape(len(unets), len(EVALUATIONS))
+    each = np.maximum(spans[:, 1] - spans[:, 0], 1e-3 * spans[:, 1])
+    found: np.ndarray = each / each[-1]
     return found
 
 
@@ -164,7 +170,7 @@ def cheapest_widths(
 
 def slim_path(
     costs: np.ndarray, prices: np.ndarray, shares: Sequence[float], levels: Levels, budget: float
-) -> Path:
+) -> Widths:
     """Levels and widths of the least error within the time of some whole evaluations.
 
     Args:
@@ -176,6 +182,6 @@ def slim_path(
     """
     path, widths = cheapest_widths(costs, prices, budget)
     error = sum(costs[s, a, b] for s, a, b in zip(widths, path, path[1:], strict=False))
-    return Path(
+    return Widths(
         levels[path], tuple(shares[s] for s in widths), float(error), float(prices[widths].sum())
     )

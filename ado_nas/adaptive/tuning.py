@@ -172,10 +172,11 @@ def _next(
     first = choose(rows, table, target_ms, AIM) or closest(rows, table)
     better = choose(rows, given, target_ms)
     if better and first.row not in tied(rows, better.row.retention):
-        # One size told too little of the others: give it up when its fastest one has failed.
-        best = closest([better.row], given)
-        if (id(best.row), best.batch) not in known:
-            return best
+        # One size tells too little of the others: give it up when fastest and largest failed.
+        row, curve = better.row, given.curve(better.row.calls)
+        for batch in (closest([row], given).batch, len(curve)):
+            if (id(row), batch) not in known and curve[batch - 1] <= target_ms:
+                return Choice(row, batch, float(curve[batch - 1]))
     if (id(first.row), first.batch) not in known:
         return first
     as_good = tied(rows, first.row.retention)

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from ado_nas.adaptive import slimming
 from ado_nas.adaptive.slimming import cheapest_widths, cut, slim_path, slimmed, width_costs
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.preconditioning import denoise
@@ -17,7 +18,7 @@ from ado_nas.distillation.trajectories import Bank, build_bank
 from ado_nas.errors import SpecError
 from ado_nas.modelfolder import Model
 from ado_nas.models.stepped import SteppedUNet
-from ado_nas.models.unet import build_unet
+from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import SamplerSpec, TrajectorySpec, UNetSpec
 
 SPEC = UNetSpec(
@@ -101,6 +102,21 @@ def test_costs_are_those_of_the_networks_of_each_width(taught: tuple[Model, Bank
         assert costs[s, 1, 3] == pytest.approx(wanted, rel=1e-4)
     # The trajectories are the whole network's own.
     assert np.all(costs[1][np.triu_indices(6, 1)] <= costs[0][np.triu_indices(6, 1)] + 1e-6)
+
+
+def test_prices_are_those_of_the_clock(
+    taught: tuple[Model, Bank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_turn(calls: list[tuple[int, int]]) -> list[float]:
+        return [3.0 + nfe * width for width, nfe in calls]
+
+    def call(unet: UNet, _: str, levels: np.ndarray, *__: float) -> tuple[int, int]:
+        return unet.spec.widths[0], len(levels) - 1
+
+    monkeypatch.setattr(slimming, "time_in_turn", in_turn)
+    monkeypatch.setattr(slimming, "sampling_call", call)
+    found = slimming.call_prices(taught[0].unet, (0.25, 0.5, 1.0))
+    assert found == pytest.approx([0.25, 0.5, 1.0])
 
 
 def test_path_becomes_a_network_that_runs_by_its_widths(

@@ -205,6 +205,23 @@ def test_better_row_is_not_given_up_for_one_size_that_is_slow() -> None:
     assert found.choice.row.nfe == 6 and found.within
 
 
+def test_better_row_is_not_given_up_for_one_measurement_that_was_disturbed() -> None:
+    table = table_of(machine).corrected(6, 32, 0.97 * machine(64, 6) / 64)  # the fastest size
+    ratio = table.ratios[0]
+    table = CallTimes(
+        BATCHES,
+        table.overhead_ms,
+        tuple(c * (ratio if b == 32 else 1) for b, c in zip(BATCHES, table.call_ms, strict=True)),
+    )
+
+    def time(row: Judged, batch: int) -> float:
+        return machine(batch, row.calls) / batch * (2.0 if 20 <= batch < 40 else 1.0)
+
+    target = 1.03 * machine(64, 6) / 64
+    found = settle(ROWS, table, target, time)
+    assert found.choice.row.nfe == 6 and found.choice.batch > 40
+
+
 def test_room_that_nothing_can_use_is_said() -> None:
     found = settle(ROWS, table_of(machine), 500.0, on(machine))
     assert found.choice.batch == 1 and found.choice.row.nfe == 6 and not found.within
