@@ -43,6 +43,11 @@ class Choice:
     ms: float
 
     @property
+    def key(self) -> tuple[int, int]:
+        """Which row, and the batch."""
+        return id(self.row), self.batch
+
+    @property
     def known_as(self) -> str:
         """In words."""
         recipe = self.row.recipe

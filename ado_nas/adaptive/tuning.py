@@ -20,7 +20,9 @@ from ado_nas.progress import Progress, silent
 
 WINDOW = 0.9  # a measured latency from this share of the target up to it is what is wanted
 AIM = 0.97  # of the target, so that the next measurement meets it, too
-ROUNDS = 8
+ROUNDS = 10
+NEAR = (0.8, 1.1)  # shares of the target between which a time is taken again
+_AGAIN = 3  # times at most
 PRECISION = 0.015  # standard error that a latency is measured to, of itself
 PATIENCE = 10.0  # seconds of timing, after which it is good enough
 _TIMINGS, _EVALUATIONS = 3, 8  # so many at least, each of so many
@@ -76,7 +78,7 @@ def settle(
     """Choose, measure, correct the table by what was measured, and choose again.
 
     Ends where the measured latency lies within a tenth below the target, or nothing new is worth
-    a measurement.
+    a measurement; what lies near the window is then timed again, and its median counts.
 
     Args:
         rows: what there is to choose from, at least one.
@@ -98,12 +100,16 @@ def settle(
     if not rows:
         raise ConfigError("no recipes to choose from; judge at least one")
     tried: list[Choice] = []
+    timings: dict[tuple[int, int], list[float]] = {}
     given = table
     for turn in range(rounds):
-        chosen = _next(rows, table, given, target_ms, tried)
+        chosen = _next(rows, table, given, target_ms, tried) or _near(tried, timings, target_ms)
         if chosen is None:
             break
-        ms = measure(chosen.row, chosen.batch)
+        found = timings.setdefault(chosen.key, [])
+        found.append(measure(chosen.row, chosen.batch))
+        ms = statistics.median(found)
+        tried = [c for c in tried if c.key != chosen.key]
         tried.append(Choice(chosen.row, chosen.batch, ms))
         progress("tuning", turn + 1, rounds, f"{chosen.known_as}: {ms:.3g} ms")
         table = table.corrected(chosen.row.calls, chosen.batch, ms)
@@ -168,7 +174,7 @@ def _next(
     tried: Sequence[Choice],
 ) -> Choice | None:
     """What to measure next; None where nothing new is worth it."""
-    known = {(id(c.row), c.batch) for c in tried}
+    known = {c.key for c in tried}
     first = choose(rows, table, target_ms, AIM) or closest(rows, table)
     better = choose(rows, given, target_ms)
     if better and first.row not in tied(rows, better.row.retention):
@@ -177,12 +183,22 @@ def _next(
         for batch in (closest([row], given).batch, len(curve)):
             if (id(row), batch) not in known and curve[batch - 1] <= target_ms:
                 return Choice(row, batch, float(curve[batch - 1]))
-    if (id(first.row), first.batch) not in known:
+    if first.key not in known:
         return first
     as_good = tied(rows, first.row.retention)
     others = [c for row in as_good for c in _windowed(row, table, target_ms)]
-    others = [c for c in others if (id(c.row), c.batch) not in known]
+    others = [c for c in others if c.key not in known]
     return min(others, key=lambda c: (-c.row.retention, c.row.calls, c.batch), default=None)
+
+
+def _near(
+    tried: Sequence[Choice], timings: dict[tuple[int, int], list[float]], target_ms: float
+) -> Choice | None:
+    """What the machine's wavering alone may have kept out of the window."""
+    near = [c for c in tried if NEAR[0] * target_ms <= c.ms <= NEAR[1] * target_ms]
+    near = [c for c in near if len(timings[c.key]) < _AGAIN]
+    middle = (1 + WINDOW) / 2 * target_ms
+    return min(near, key=lambda c: abs(c.ms - middle), default=None)
 
 
 def _windowed(row: Judged, table: CallTimes, target_ms: float) -> Iterator[Choice]:

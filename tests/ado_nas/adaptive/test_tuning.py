@@ -222,6 +222,15 @@ def test_better_row_is_not_given_up_for_one_measurement_that_was_disturbed() -> 
     assert found.choice.row.nfe == 6 and found.choice.batch > 40
 
 
+def test_time_near_the_window_is_taken_again_and_its_median_counts() -> None:
+    spans, target = [0.85, 0.93, 0.94], 10.0
+    found = settle(
+        [row(6, 1.0)], CallTimes((1,), (0.0,), (1.5,)), target, lambda *_: target * spans.pop(0)
+    )
+    assert found.within and found.choice.ms == pytest.approx(9.3) and not spans
+    assert len(found.tried) == 1
+
+
 def test_room_that_nothing_can_use_is_said() -> None:
     found = settle(ROWS, table_of(machine), 500.0, on(machine))
     assert found.choice.batch == 1 and found.choice.row.nfe == 6 and not found.within
