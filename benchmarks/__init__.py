@@ -55,6 +55,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "schedules": Benchmark(
         "benchmarks.schedules", 150, "solvers and noise levels at few evaluations, learned or not"
     ),
+    "adaptive": Benchmark(
+        "benchmarks.adaptive", 40, "steps by content against the best fixed schedules"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),

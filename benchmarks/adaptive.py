@@ -1,0 +1,256 @@
+"""Steps by content against the best fixed schedule, on images of one object to dozens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ado_nas.adaptive.comparison import comparison
+from ado_nas.adaptive.complexity import (
+    Budgets,
+    Complexity,
+    budgets,
+    errors_by_budget,
+    fit,
+    refined,
+    sample,
+)
+from ado_nas.adaptive.learning import CHECK_SEED
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.adaptive.refine import Refinement
+from ado_nas.bench import Bench, open_bench
+from ado_nas.diffusion.sampling import balanced_labels, generate, noise, sample_batch
+from ado_nas.errors import ConfigError
+from ado_nas.measure.latency import time_in_turn
+from ado_nas.progress import Progress
+from ado_nas.quality.intervals import T_90, Replicates
+from ado_nas.reference import measure_reference, sampler_levels
+from ado_nas.specs import TaskSpec
+from studies.config import resolve
+
+OBJECTS = 32  # at most; one at least
+SOLVER = "ipndm_3"
+COUNTS = (3, 4, 5, 6, 8)
+MEANS = (3.5, 4.0, 4.5, 5.0, 6.0)
+LEARNED = 2048  # images that the thresholds are learned from
+TIMED = 128  # images at a time where both are timed
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A way of sampling: evaluations and gap, with the gap's interval and replicates."""
+
+    nfe: float
+    gap: float
+    interval: tuple[float, float]
+    replicates: Replicates
+
+
+def run(
+    *,
+    seed: int,
+    row: int | None,
+    workspace: Path,
+    progress: Progress,
+    task: TaskSpec | None = None,
+    counts: Sequence[int] = COUNTS,
+    means: Sequence[float] = MEANS,
+    learned: int = LEARNED,
+    refinement: Refinement | None = None,
+) -> dict[str, Any]:
+    """Learn the rule for each mean number of evaluations and compare at equal gap.
+
+    Args:
+        seed: of the noise that is judged on, above the task's.
+        row: one of the means, by its place; None all.
+        workspace: its cache keeps the teacher, about ten minutes of training.
+        progress: told about each part.
+        task: other than shapes of one to dozens of objects.
+        counts: evaluations that an image may get, and those of the fixed schedules.
+        means: evaluations that may be spent on average.
+        learned: images that thresholds are learned from.
+        refinement: of all schedules, fixed ones too; by default that of `schedule`.
+
+    Returns:
+        rows: mean_nfe, gap with interval, retention, fixed_nfe (at which the fixed schedules have
+        this gap, between whole numbers by the logarithm of the gap), saved_nfe and saved_time
+        (shares) with 90% intervals of the first, random_gap (the same budgets given to images at
+        random), and the share of images by budget; `fixed`: nfe, gap and ms an image of the fixed
+        schedules.
+
+    Raises:
+        ConfigError: no such row.
+    """
+    if row is not None and not 0 <= row < len(means):
+        raise ConfigError(f"row {row}: give 0 to {len(means) - 1}")
+    task = task or _varied()
+    bench = open_bench(task, workspace, progress)
+    reference = measure_reference(bench, workspace, progress)["reference"]
+    refinement = refinement or Refinement()
+    found = comparison(bench, workspace, reference, refinement, progress)
+    unet, features = bench.teacher.unet, bench.features.lazily
+    schedules = budgets(found.bank, SOLVER, counts)
+    schedules = refined(unet, schedules, found.bank, features, refinement, 1.0, progress)
+    seen, errors = _errors(bench, schedules, learned, progress)
+    fixed = [found.learned(SOLVER, n).levels_only for n in counts]
+    noise_seed = bench.task.quality.noise_seed + seed
+    judged = [_judged(bench, _plain(bench, r, noise_seed, progress), float(r.nfe)) for r in fixed]
+    chosen = means if row is None else [means[row]]
+    rows = []
+    for mean in chosen:
+        rule = fit(seen, errors, sorted(counts), mean)
+        rows.append(_row(bench, schedules, rule, fixed, judged, noise_seed, progress))
+        kept = (reference["gap"] + reference["floor"]) / (rows[-1]["gap"] + reference["floor"])
+        rows[-1]["retention"] = kept
+        progress("steps by content", len(rows), len(chosen))
+    return {
+        "rows": rows,
+        "fixed": [{"nfe": j.nfe, "gap": j.gap} for j in judged],
+        "solver": SOLVER,
+        "reference_gap": reference["gap"],
+        "floor": reference["floor"],
+    }
+
+
+def _varied() -> TaskSpec:
+    task = resolve("shapes16").task
+    return dataclasses.replace(
+        task,
+        data=dataclasses.replace(task.data, difficulty=OBJECTS),
+        training_free_nfe=(),
+        worst_teacher=0.0,
+    )
+
+
+def _errors(
+    bench: Bench, schedules: Budgets, count: int, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics (M, S), and by budget (M, K) the squared distance of features to the end."""
+    unet, task = bench.teacher.unet, bench.task
+    start, labels = _start(bench, CHECK_SEED, count)
+    levels, batch = sampler_levels(bench, task.reference), task.quality.batch
+    ends = generate(
+        unet, task.reference.solver, levels, start, labels, 1.0, batch, progress, "ends"
+    )
+    wanted = bench.features(np.clip(ends, -1, 1))
+    errors = []
+    for n, images, found in errors_by_budget(unet, schedules, start, labels, 1.0, batch):
+        seen = found
+        apart = bench.features(np.clip(images, -1, 1)) - wanted
+        errors.append((apart.astype(np.float64) ** 2).sum(axis=1))
+        progress("budgets", len(errors), len(schedules.levels), f"{n} NFE")
+    return seen, np.stack(errors, axis=1)
+
+
+def _row(
+    bench: Bench,
+    schedules: Budgets,
+    rule: Complexity,
+    fixed: list[Recipe],
+    judged: list[_Judged],
+    noise_seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    unet, batch = bench.teacher.unet, bench.task.quality.batch
+    start, labels = _start(bench, noise_seed, bench.task.quality.samples)
+    images, spent = sample(unet, schedules, rule, start, labels, 1.0, batch, progress)
+    own = _judged(bench, images, float(spent.mean()))
+    shuffled = np.random.default_rng(noise_seed).permutation(spent)
+    mixed = bench.judge.gap(_by_lot(bench, schedules, shuffled, start, labels))
+    equal = _nfe_at(judged, own.gap)
+    saved = [1 - own.nfe / n for n in _replicated(own, judged)]
+    half = T_90 * float(np.sqrt((len(saved) - 1) * np.var(saved))) if saved else float("inf")
+    value = 1 - own.nfe / equal
+    few = min(TIMED, len(start))
+    return {
+        "mean_nfe": own.nfe,
+        "gap": own.gap,
+        "gap_interval": own.interval,
+        "fixed_nfe": equal,
+        "saved_nfe": value,
+        "saved_interval": (value - half, value + half),
+        "saved_time": _saved_time(bench, schedules, rule, fixed, equal, start[:few], labels),
+        "random_gap": mixed,
+        "shares": {str(n): float(np.mean(spent == n)) for n in schedules.levels},
+    }
+
+
+def _plain(bench: Bench, recipe: Recipe, noise_seed: int, progress: Progress) -> np.ndarray:
+    start, labels = _start(bench, noise_seed, bench.task.quality.samples)
+    unet, batch = bench.teacher.unet, bench.task.quality.batch
+    name = f"fixed, {recipe.nfe} NFE"
+    return generate(unet, recipe.run, recipe.levels, start, labels, 1.0, batch, progress, name)
+
+
+def _by_lot(
+    bench: Bench,
+    schedules: Budgets,
+    budget: np.ndarray,
+    start: np.ndarray,
+    labels: np.ndarray | None,
+) -> np.ndarray:
+    """Images whose budgets have nothing to do with them."""
+    images = np.empty_like(start)
+    for n, levels in schedules.levels.items():
+        rows = budget == n
+        if rows.any():
+            chosen = None if labels is None else labels[rows]
+            unet, batch = bench.teacher.unet, bench.task.quality.batch
+            images[rows] = generate(unet, SOLVER, levels, start[rows], chosen, 1.0, batch)
+    return images
+
+
+def _judged(bench: Bench, images: np.ndarray, nfe: float) -> _Judged:
+    found = bench.judge.score(images)
+    return _Judged(nfe, found.gap, found.gap_interval, found.replicates)
+
+
+def _nfe_at(judged: Sequence[_Judged], gap: float, gaps: Sequence[float] = ()) -> float:
+    """The evaluations at which the fixed schedules have a gap; their ends where none has it."""
+    known = gaps or [j.gap for j in judged]
+    # From the last one backwards, so that the logarithms rise.
+    logs = np.log(np.maximum.accumulate(np.maximum(known[::-1], 1e-6)))
+    counts = [j.nfe for j in judged][::-1]
+    return float(np.interp(np.log(max(gap, 1e-6)), logs, counts))
+
+
+def _replicated(own: _Judged, judged: Sequence[_Judged]) -> list[float]:
+    """The evaluations at equal gap with each group of generated images left out in turn."""
+    every = [own.replicates.generated, *(j.replicates.generated for j in judged)]
+    return [_nfe_at(judged, gaps[0], gaps[1:]) for gaps in zip(*every, strict=True)]
+
+
+def _saved_time(
+    bench: Bench,
+    schedules: Budgets,
+    rule: Complexity,
+    fixed: list[Recipe],
+    equal: float,
+    start: np.ndarray,
+    labels: np.ndarray | None,
+) -> float:
+    """Share of the time of fixed schedules at equal gap that is saved, timed side by side."""
+    unet = bench.teacher.unet
+    chosen = None if labels is None else labels[: len(start)]
+
+    def plain(recipe: Recipe) -> Callable[[], mx.array]:
+        x, y = mx.array(start), None if chosen is None else mx.array(chosen)
+        return lambda: sample_batch(unet, recipe.run, recipe.levels, x, y)
+
+    def adapted() -> mx.array:
+        return mx.array(sample(unet, schedules, rule, start, chosen, batch=len(start))[0])
+
+    own, *others = time_in_turn([adapted, *(plain(r) for r in fixed)])
+    return 1 - own / float(np.interp(equal, [r.nfe for r in fixed], others))
+
+
+def _start(bench: Bench, seed: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    spec = bench.teacher.unet.spec
+    shape = (spec.resolution, spec.resolution, spec.in_channels)
+    return noise(seed, count, shape), balanced_labels(count, spec.num_classes)
