@@ -29,6 +29,8 @@ ONLY_IN = {
     "plotly": ("reports/",),
     "pandas": ("reports/",),
     "torch": ("benchmarks/", "ado_nas/interop/"),
+    "gymnasium": ("ado_nas/adaptive/environment.py",),
+    "stable_baselines3": ("ado_nas/adaptive/vectorized.py", "ado_nas/adaptive/ppo.py"),
     "diffusers": ("benchmarks/", "ado_nas/interop/"),
     "typer": ("cli.py",),
 }

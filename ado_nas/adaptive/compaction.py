@@ -8,9 +8,11 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.diffusion.preconditioning import denoiser
-from ado_nas.diffusion.sampling import parts
-from ado_nas.diffusion.solvers import MEMORY, Point, Rule
+from ado_nas.diffusion.sampling import parts, sampling_threads
+from ado_nas.diffusion.solvers import MEMORY, RULE, Point, Rule
+from ado_nas.measure import lock
 from ado_nas.models.unet import UNet
+from ado_nas.progress import Progress, silent
 
 Next = Callable[[int, np.ndarray, list[Point]], np.ndarray]
 """(evaluations so far, images (A,) still in work, their last evaluations) -> (A,) next levels."""
@@ -48,7 +50,7 @@ def compacted(
     order: list[np.ndarray] = []
     spent = np.zeros(count, np.int64)
     while len(rows):
-        d = _denoised(unet, state, now, labels, guidance)
+        d = denoised(unet, state, now, labels, guidance)
         spent[rows] += 1
         past = [*past[1 - MEMORY :], Point(now, state, d)]
         then = following(int(spent[rows[0]]), rows, past)
@@ -70,9 +72,60 @@ def compacted(
     return images, spent
 
 
-def _denoised(
+def in_batches(
+    unet: UNet,
+    solver: str,
+    first: float,
+    following: Callable[[], Next],
+    start: np.ndarray,
+    labels: np.ndarray | None = None,
+    guidance: float = 1.0,
+    batch: int = 100,
+    progress: Progress = silent,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images from given noise by `compacted`, in batches, sharing the device with others.
+
+    Args:
+        unet: the network.
+        solver: of one evaluation a step, by name.
+        first: the level that all begin at.
+        following: makes what chooses the levels, anew for each batch.
+        start: (N, H, W, C) standard normal noise.
+        labels: (N,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+        progress: told after each batch.
+
+    Returns:
+        (N, H, W, C) float32 images, and (N,) evaluations spent on each.
+    """
+    images, spent = [], []
+    for a in range(0, len(start), batch):
+        x = mx.array(start[a : a + batch])
+        chosen = None if labels is None else mx.array(labels[a : a + batch])
+        with lock.shared(), sampling_threads(unet.spec, x.shape[0]):
+            made, count = compacted(unet, RULE[solver], first, following(), x, chosen, guidance)
+        images.append(np.array(made))
+        spent.append(count)
+        progress("sampling by content", min(a + batch, len(start)), len(start))
+    return np.concatenate(images), np.concatenate(spent)
+
+
+def denoised(
     unet: UNet, x: mx.array, levels: np.ndarray, labels: mx.array | None, guidance: float
 ) -> mx.array:
+    """One evaluation of images at levels of their own, split over the batch streams.
+
+    Args:
+        unet: the network.
+        x: (B, H, W, C) states.
+        levels: (B,) their noise levels, above 0.
+        labels: (B,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+
+    Returns:
+        (B, H, W, C) denoised images, still being computed.
+    """
     sigma = mx.array(levels.astype(np.float32))
     found = []
     for stream, rows in parts(unet.spec, x.shape[0]):

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ado_nas.adaptive.compaction import compacted
+from ado_nas.adaptive.compaction import compacted, in_batches
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Features, Refinement, refine
 from ado_nas.diffusion.levels import Levels
@@ -218,24 +218,17 @@ def sample(
     Returns:
         (N, H, W, C) float32 images, and (N,) evaluations spent on each.
     """
-    images, spent = [], []
-    for a in range(0, len(start), batch):
-        x = mx.array(start[a : a + batch])
-        chosen = None if labels is None else mx.array(labels[a : a + batch])
-        with lock.shared(), sampling_threads(unet.spec, x.shape[0]):
-            made, count = compacted(
-                unet,
-                RULE[schedules.solver],
-                schedules.first,
-                Follower(schedules, rule),
-                x,
-                chosen,
-                guidance,
-            )
-        images.append(np.array(made))
-        spent.append(count)
-        progress("sampling by content", min(a + batch, len(start)), len(start))
-    return np.concatenate(images), np.concatenate(spent)
+    return in_batches(
+        unet,
+        schedules.solver,
+        schedules.first,
+        lambda: Follower(schedules, rule),
+        start,
+        labels,
+        guidance,
+        batch,
+        progress,
+    )
 
 
 class Follower:

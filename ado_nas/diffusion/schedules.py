@@ -105,19 +105,37 @@ def cheapest_path(costs: np.ndarray, steps: int, growth: float = 1.0) -> list[in
     Source: Nguyen et al. 2023 (BOSS), algorithm 1; Chen et al. 2024 (GITS), algorithm 1, whose
     gamma is `growth`.
     """
+    path = [0]
+    for jumps in reversed(first_jumps(costs, steps, growth)):
+        path.append(int(jumps[path[-1]]))
+    return path
+
+
+def first_jumps(costs: np.ndarray, steps: int, growth: float = 1.0) -> np.ndarray:
+    """Where the cheapest paths go first, from each level and for each number of jumps left.
+
+    Args:
+        costs: (N, N), infinite where a jump is not allowed.
+        steps: jumps at most, 1 to N - 1.
+        growth: as in `cheapest_path`.
+
+    Returns:
+        (steps, N) indices: row k for paths of k + 1 jumps to the last level. Where so many do not
+        fit any more, as with one jump less; the last level leads to itself.
+
+    Raises:
+        SpecError: more steps than levels.
+    """
     count = len(costs)
     if not 1 <= steps < count:
         raise SpecError(f"{steps} steps on a grid of {count - 1}: give 1 to {count - 1}")
     best = costs[:, -1]
-    choices = []
+    found = [np.full(count, count - 1)]
     for _ in range(steps - 1):
         through = costs + growth * best[None, :]
-        choices.append(np.argmin(through, axis=1))
         best = np.min(through, axis=1)
-    path = [0]
-    for choice in reversed(choices):
-        path.append(int(choice[path[-1]]))
-    return [*path, count - 1]
+        found.append(np.where(np.isfinite(best), np.argmin(through, axis=1), found[-1]))
+    return np.array(found)
 
 
 def closed_form(
