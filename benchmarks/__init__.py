@@ -62,7 +62,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
     ),
     "rl": Benchmark(
-        "benchmarks.rl", 15, "a learned policy of evaluations by image, against fixed schedules"
+        "benchmarks.rl", 12, "a learned policy of evaluations by image, against fixed schedules"
     ),
     "quality": Benchmark(
         "benchmarks.quality", 10, "the ladder of known damage: what the quality measures resolve"

@@ -47,17 +47,22 @@ class Arena:
     progress: Progress
 
     def learn(self, seed: int, folder: Path) -> float:
-        """Train a policy by PPO and export it to a folder; the seconds of training."""
-        from ado_nas.adaptive.policy import save_actor
+        """Train a policy by PPO and export it to a folder, once; the seconds that took."""
+        from ado_nas.adaptive.policy import FACTS, load_actor, save_actor
         from ado_nas.adaptive.ppo import PpoSpec, train
 
-        spec = dataclasses.replace(PpoSpec(**self.training), seed=seed)
-        played, begin = self.practice, time.monotonic()
-        last = train(played, spec, self.progress)
-        seconds = time.monotonic() - begin
-        about = {"training": dataclasses.asdict(spec), "wanted_nfe": self.mean_nfe}
-        save_actor(folder, last.actor, self.bench.teacher, {**about, "seconds": seconds})
-        return seconds
+        if not (folder / FACTS).is_file():
+            spec = dataclasses.replace(PpoSpec(**self.training), seed=seed)
+            played, begin = self.practice, time.monotonic()
+            last = train(played, spec, self.progress)
+            about = {
+                "training": dataclasses.asdict(spec),
+                "wanted_nfe": self.mean_nfe,
+                "seconds": time.monotonic() - begin,
+            }
+            save_actor(folder, last.actor, self.bench.teacher, about)
+        facts = load_actor(folder, self.bench.teacher).facts
+        return float(facts["provenance"]["seconds"])
 
     def ppo(self, folder: Path) -> Made:
         """The learned policy, as it was exported."""

@@ -8,6 +8,7 @@ actions, uniform levels, and itself told what other images show.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ado_nas.bench import open_bench
 from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
 from ado_nas.progress import Progress
+from ado_nas.quality.intervals import Replicates, ratio_interval
 from ado_nas.specs import TaskSpec, digest
 from benchmarks.policies import BUDGETS, LEVELS, Arena, Made
 
@@ -61,9 +63,10 @@ def run(
         rows: seed, policy, nfe (spent on average), gap with its interval, error (mean squared
         distance in the feature network to the teacher's own end of the same noise) with its
         interval, images by NFE, seconds of training; against each other policy PPO's `gap_ratio`
-        and `error_ratio` over all seeds, and in how many seeds its error is lower beyond the 95%
-        interval of the differences (`seeds_below`); `above_random` and `above_uniform`, whether
-        PPO's gap and error are lower in every seed (None where rows are missing); the gap of the
+        and `error_ratio` over all seeds, and in how many `seeds` the gap's ratio (with the floor
+        in both) and the error's difference are below beyond their 95% intervals on common noise
+        (`gap_below`, `error_below`); `above_random` and `above_uniform`, whether PPO's gap and
+        error are lower in every seed (None where rows are missing); `floor`, and the gap of the
         teacher's own ends.
 
     Raises:
@@ -85,8 +88,9 @@ def run(
         "rows": [f["row"] for f in found],
         "solver": solver,
         "wanted_nfe": mean_nfe,
+        "floor": round(bench.judge.floor(bench.task.quality.samples), 4),
         "teacher_gap": round(bench.judge.gap(np.array(arena.held.states[-1])), 4),
-        **_verdict(found),
+        **_verdict(found, bench.judge.floor(bench.task.quality.samples)),
     }
 
 
@@ -127,10 +131,11 @@ def _judged(arena: Arena, made: Made) -> dict[str, Any]:
         "images_by_nfe": np.bincount(spent).tolist(),
         "training_seconds": None,
     }
-    return {"row": row, "errors": errors.tolist()}
+    parts = dataclasses.asdict(quality.replicates)
+    return {"row": row, "errors": errors.tolist(), "replicates": parts}
 
 
-def _verdict(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _verdict(found: list[dict[str, Any]], floor: float) -> dict[str, Any]:
     by_case = {(f["row"]["seed"], f["row"]["policy"]): f for f in found}
     verdict: dict[str, Any] = {"ppo_against": {}, "above_random": None, "above_uniform": None}
     for other in OTHERS:
@@ -141,7 +146,7 @@ def _verdict(found: list[dict[str, Any]]) -> dict[str, Any]:
         ]
         if not pairs:
             continue
-        verdict["ppo_against"][other] = _against(pairs)
+        verdict["ppo_against"][other] = _against(pairs, floor)
         if f"above_{other}" in verdict:
             verdict[f"above_{other}"] = all(
                 own["row"][k] < its["row"][k] for own, its in pairs for k in ("gap", "error")
@@ -149,18 +154,21 @@ def _verdict(found: list[dict[str, Any]]) -> dict[str, Any]:
     return verdict
 
 
-def _against(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+def _against(pairs: list[tuple[dict[str, Any], dict[str, Any]]], floor: float) -> dict[str, Any]:
     def ratio(name: str) -> float:
         own, its = (sum(pair[i]["row"][name] for pair in pairs) for i in (0, 1))
         return round(own / max(its, 1e-9), 4)
 
-    below = 0
-    for own, its in pairs:
-        apart = np.array(its["errors"]) - np.array(own["errors"])
-        below += bool(apart.mean() > 1.96 * apart.std() / np.sqrt(len(apart)))
+    gaps = errors = 0
+    for pair in pairs:
+        above, below = ((f["row"]["gap"], Replicates(**f["replicates"])) for f in pair)
+        gaps += ratio_interval(above, below, floor)[1] < 1
+        apart = np.array(pair[1]["errors"]) - np.array(pair[0]["errors"])
+        errors += bool(apart.mean() > 1.96 * apart.std() / np.sqrt(len(apart)))
     return {
         "gap_ratio": ratio("gap"),
         "error_ratio": ratio("error"),
-        "seeds_below": below,
+        "gap_below": gaps,
+        "error_below": errors,
         "seeds": len(pairs),
     }

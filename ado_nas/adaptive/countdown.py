@@ -81,7 +81,8 @@ class Countdown:
 
     def spent(self, seen: np.ndarray) -> np.ndarray:
         """Evaluations spent, (A,), as observations tell them."""
-        return np.rint(seen[:, 1] * self.limit).astype(np.int64)
+        found: np.ndarray = np.rint(seen[:, 1] * self.limit).astype(np.int64)
+        return found
 
 
 def countdown(bank: Bank, solver: str, limit: int = LIMIT) -> Countdown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class SamplingEnv(gymnasium.Env[np.ndarray, np.int64]):
     there is no evaluation.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     render_mode = None
 
     def __init__(self, played: Practice, price: float = 0.0):

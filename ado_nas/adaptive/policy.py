@@ -81,7 +81,7 @@ def save_actor(folder: Path, actor: Actor, model: Model, provenance: Mapping[str
         model: whose sampling it steers.
         provenance: plain values: how it was trained and what it reached.
     """
-    arrays = {}
+    arrays: dict[str, mx.array] = {}
     for i, (weight, bias) in enumerate(actor.layers):
         arrays |= {f"layers.{i}.weight": weight, f"layers.{i}.bias": bias}
     with replacing(folder / WEIGHTS) as partial:

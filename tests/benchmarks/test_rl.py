@@ -61,19 +61,21 @@ def test_verdict_needs_every_seed() -> None:
         return {
             "row": {"seed": seed, "policy": policy, "gap": value, "error": value},
             "errors": errors,
+            "replicates": {"generated": [value, value + 0.01] * 10, "real": [value] * 20},
         }
 
     found = [played(0, "ppo", 1.0), played(1, "ppo", 2.0)]
     found += [played(0, "random", 4.0), played(1, "random", 2.0), played(0, "uniform", 4.0)]
-    verdict = rl._verdict(found)
+    verdict = rl._verdict(found, 0.5)
     assert verdict["above_random"] is False and verdict["above_uniform"] is True
     assert verdict["ppo_against"]["random"] == {
         "gap_ratio": 0.5,
         "error_ratio": 0.5,
-        "seeds_below": 1,
+        "gap_below": 1,
+        "error_below": 1,
         "seeds": 2,
     }
-    assert rl._verdict(found[:2]) == {
+    assert rl._verdict(found[:2], 0.5) == {
         "ppo_against": {},
         "above_random": None,
         "above_uniform": None,
