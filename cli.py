@@ -304,6 +304,7 @@ def schedule(
     folder = _model_folder(model, workspace)
     from ado_nas.adaptive.finding import ScheduleGoal, check, schedule_model
     from ado_nas.adaptive.refine import Refinement
+    from ado_nas.adaptive.tuning import converted
     from ado_nas.errors import ConfigError
     from ado_nas.modelfolder import load_model
     from reports import terminal
@@ -314,7 +315,7 @@ def schedule(
     if latency_ms is not None and images_per_s is not None:
         raise ConfigError("--latency-ms and --images-per-s say the same; give one of them")
     if images_per_s is not None:
-        latency_ms = 1000 / images_per_s if images_per_s > 0 else -1.0
+        latency_ms = converted(images_per_s)
     goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms)
     loaded = load_model(folder)
     check(loaded)

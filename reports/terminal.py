@@ -139,6 +139,13 @@ def show_schedules(found: Mapping[str, Any]) -> None:
         f"{best['retention']:.3g} of {reference['solver']} with {reference['nfe']} NFE, "
         f"{reference['latency_ms'] / best['latency_ms']:.3g} times as fast"
     )
+    if tuned := found.get("tuned"):
+        print(
+            f"in batches of {tuned['batch']}: {tuned['latency_ms']:.4g} ms an image, then "
+            f"{tuned['confirmed_ms']:.4g}; asked for {tuned['target_ms']:.4g}"
+        )
+        if tuned["note"]:
+            print(tuned["note"])
     print(found["path"])
 
 

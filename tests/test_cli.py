@@ -105,6 +105,15 @@ def test_help_answers_at_once() -> None:
         ("show --trial 3 --workspace {w}", "needs a study"),
         ("report nobody --workspace {w}", "no study 'nobody'"),
         ("dashboard --workspace {w}/none", "no workspace"),
+        ("schedule nobody:teacher --workspace {w}", "no study 'nobody'"),
+        ("schedule {w} --workspace {w}", "no model folder"),
+        ("schedule {model} --solvers ddmi --workspace {w}", "did you mean 'ddim'"),
+        ("schedule {model} --nfe 0 --workspace {w}", "NFE from 1"),
+        ("schedule {model} --nfe a --workspace {w}", "give numbers"),
+        ("schedule {model} --latency-ms 0 --workspace {w}", "above 0"),
+        ("schedule {model} --latency-ms 1 --images-per-s 9 --workspace {w}", "one of them"),
+        ("schedule {model} --workspace {w}", "does not say what data"),
+        ("sample {model} --schedule {toml} --workspace {w}", "no schedule in"),
         ("sample nobody:3 --workspace {w}", "no model at"),
         ("sample {w} --workspace {w}", "no model folder"),
         ("benchmark", "which benchmark"),
@@ -118,6 +127,7 @@ def test_help_answers_at_once() -> None:
 def test_bad_input_is_one_line_and_exit_2(
     words: str,
     said: str,
+    model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -126,7 +136,7 @@ def test_bad_input_is_one_line_and_exit_2(
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "toml").write_text("trails = 3\n")
-    places = {name: str(tmp_path / name) for name in ("w", "empty", "file", "toml")}
+    places = {name: str(tmp_path / name) for name in ("w", "empty", "file", "toml", "model")}
     code, out, err = call(monkeypatch, capsys, *words.format(**places).split())
     assert (code, out) == (2, "")
     assert re.fullmatch(r"error: [^\n]+\n", err), err

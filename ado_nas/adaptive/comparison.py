@@ -118,8 +118,8 @@ class Comparison:
         with building(self.folder / key) as place:
             found = read_json(place / FILE)
             if found is None:
-                found = make()
-                write_json(place / FILE, found)
+                write_json(place / FILE, make())
+                found = read_json(place / FILE)
         assert isinstance(found, dict)
         return found
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ado_nas.adaptive.calltimes import measured_call_times
+from ado_nas.adaptive.choice import Judged
 from ado_nas.adaptive.comparison import Comparison, best_row, compare, comparison, possible
 from ado_nas.adaptive.learning import CHECK_SEED, CHECKED
 from ado_nas.adaptive.recipe import (
@@ -20,6 +21,7 @@ from ado_nas.adaptive.recipe import (
     save_recipe,
 )
 from ado_nas.adaptive.refine import Refinement
+from ado_nas.adaptive.tuning import converted, settle, stopwatch
 from ado_nas.bench import open_bench, task_of
 from ado_nas.device import environment
 from ado_nas.errors import ConfigError, ModelError, nearest
@@ -50,8 +52,8 @@ class ScheduleGoal:
                 f"solvers {','.join(self.solvers)} and NFE {counts}: give at least one of each, "
                 "NFE from 1"
             )
-        if self.latency_ms is not None and not 0 < self.latency_ms < math.inf:
-            raise ConfigError("the latency or throughput wanted is not a number above 0")
+        if self.latency_ms is not None:
+            converted(self.latency_ms)  # refuses what is no time
         if self.samples < 100:
             raise ConfigError(f"samples {self.samples}: give at least 100")
 
@@ -119,16 +121,23 @@ def schedule_model(
     Returns:
         ``rows``, each with solver, schedule, learned, nfe, gap, gap_interval, retention,
         retention_interval and latency_ms; ``best``, the chosen one, with its levels;
-        ``reference``; and ``path``, where it was saved.
+        ``reference``; ``path``, where it was saved; and, where a latency was asked for,
+        ``tuned``: what was chosen for it in batches of which size, as measured, with
+        ``confirmed_ms``, timed once more.
 
     Raises:
         ConfigError: the goal cannot be asked for.
         ModelError: the model cannot be scheduled.
+        NegativeVerdict: nothing meets the latency; it names what comes closest.
     """
     found = opened(model, goal, workspace, progress)
     rows = list(_rows(found, goal))
-    best = best_row(rows)
-    path = _saved(found, model, best, goal, out)
+    tuned: dict[str, Any] = {}
+    if goal.latency_ms is None:
+        best = best_row(rows)
+    else:
+        best, tuned = _tuned(found, rows, goal.latency_ms)
+    path = _saved(found, model, {**best, **tuned}, goal, out)
     reference = {k: found.reference[k] for k in ("solver", "nfe", "gap", "floor", "latency_ms")}
     return {
         "model": str(model.folder),
@@ -136,7 +145,24 @@ def schedule_model(
         "best": {**_told(best), "recipe": best["recipe"]},
         "reference": reference,
         "path": str(path),
+        **tuned,
     }
+
+
+def _tuned(
+    found: Comparison, rows: list[dict[str, Any]], target_ms: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row that keeps most within the latency, and how it was found."""
+    model, guidance = found.bench.teacher, found.bench.task.reference.guidance
+    judged = [Judged(recipe_of(row["recipe"]), row["retention"]) for row in rows]
+    found.progress("call times", 0, 1)
+    table = measured_call_times(model.unet, guidance=guidance)
+    measure = stopwatch(model, guidance)
+    settled = settle(judged, table, target_ms, measure, progress=found.progress)
+    choice = settled.choice
+    place = next(i for i, row in enumerate(judged) if row is choice.row)
+    confirmed = measure(choice.row, choice.batch)
+    return rows[place], {"tuned": {**settled.facts(), "confirmed_ms": confirmed}}
 
 
 def _rows(found: Comparison, goal: ScheduleGoal) -> Iterator[dict[str, Any]]:
