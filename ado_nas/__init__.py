@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ado_nas import runtime
 
 if TYPE_CHECKING:
+    from ado_nas.adaptive.content import AdaptiveScheduler
     from ado_nas.engine import MLXDiffusionEngine
     from ado_nas.optimizer import (
         AdaptiveDiffusionOptimizer,
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
         OptimizationMetrics,
         ProgressiveDistillation,
     )
+    from ado_nas.scheduling import AdaptiveSamplingOptimizer
 
 __all__ = [
     "AdaptiveDiffusionOptimizer",
+    "AdaptiveSamplingOptimizer",
+    "AdaptiveScheduler",
     "DiffusionOptimizationConfig",
     "DistillationStage",
     "MLXDiffusionEngine",
@@ -30,11 +34,17 @@ __all__ = [
     "ProgressiveDistillation",
 ]
 
+_HOMES = {
+    "AdaptiveSamplingOptimizer": "scheduling",
+    "AdaptiveScheduler": "adaptive.content",
+    "MLXDiffusionEngine": "engine",
+}  # the rest live in the optimizer
+
 runtime.start()
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "engine" if name == "MLXDiffusionEngine" else "optimizer"
+    home = _HOMES.get(name, "optimizer")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -28,7 +28,8 @@ from ado_nas.specs import (
 )
 
 
-def _workspace() -> Path:
+def workspace_folder() -> Path:
+    """The folder that commands use by default."""
     return Path(os.environ.get("ADO_WORKSPACE", "ado-runs"))
 
 
@@ -42,7 +43,7 @@ class DiffusionOptimizationConfig:
     quality_threshold: float = 0.95
     # Bounds MLX's wired memory and buffer cache while it runs; of no effect off Metal.
     apple_silicon_optimization: bool = True
-    workspace: Path = field(default_factory=_workspace)
+    workspace: Path = field(default_factory=workspace_folder)
     # Over what the card says: the data, the trajectories, the measure of quality.
     task: TaskSpec | None = None
     # Over the fields above: method, compression, training.
@@ -154,7 +155,7 @@ class ProgressiveDistillation:
         self.stages: list[DistillationStage] = []
         self._teacher = teacher_model
         self._spec = optimization or OptimizationSpec()
-        self._workspace = workspace or _workspace()
+        self._workspace = workspace or workspace_folder()
         self._progress = progress
         self._bench: Bench | None = None
         self._shop: Shop | None = None

@@ -12,31 +12,22 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.adaptive.comparison import comparison
-from ado_nas.adaptive.complexity import (
-    Budgets,
-    Complexity,
-    budgets,
-    errors_by_budget,
-    fit,
-    refined,
-    sample,
-)
-from ado_nas.adaptive.learning import CHECK_SEED
+from ado_nas.adaptive.complexity import Budgets, Complexity, fit, sample
+from ado_nas.adaptive.content import COUNTS, begun, errors_seen, judged_noise
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.bench import Bench, open_bench
-from ado_nas.diffusion.sampling import balanced_labels, generate, noise, sample_batch
+from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.errors import ConfigError
 from ado_nas.measure.latency import time_in_turn
 from ado_nas.progress import Progress
 from ado_nas.quality.intervals import T_90, Replicates
-from ado_nas.reference import measure_reference, sampler_levels
+from ado_nas.reference import measure_reference
 from ado_nas.specs import TaskSpec
 from studies.config import resolve
 
 OBJECTS = 32  # at most; one at least
 SOLVER = "ipndm_3"
-COUNTS = (3, 4, 5, 6, 8)
 MEANS = (3.5, 4.0, 4.5, 5.0, 6.0)
 LEARNED = 2048  # images that the thresholds are learned from
 TIMED = 128  # images at a time where both are timed
@@ -94,10 +85,8 @@ def run(
     reference = measure_reference(bench, workspace, progress)["reference"]
     refinement = refinement or Refinement()
     found = comparison(bench, workspace, reference, refinement, progress)
-    unet, features = bench.teacher.unet, bench.features.lazily
-    schedules = budgets(found.bank, SOLVER, counts)
-    schedules = refined(unet, schedules, found.bank, features, refinement, 1.0, progress)
-    seen, errors = _errors(bench, schedules, learned, progress)
+    schedules = begun(bench, found.bank, SOLVER, counts, refinement, progress)
+    seen, errors = errors_seen(bench, schedules, learned, progress)
     fixed = [found.learned(SOLVER, n).levels_only for n in counts]
     noise_seed = bench.task.quality.noise_seed + seed
     judged = [_judged(bench, _plain(bench, r, noise_seed, progress), float(r.nfe)) for r in fixed]
@@ -128,26 +117,6 @@ def _varied() -> TaskSpec:
     )
 
 
-def _errors(
-    bench: Bench, schedules: Budgets, count: int, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics (M, S), and by budget (M, K) the squared distance of features to the end."""
-    unet, task = bench.teacher.unet, bench.task
-    start, labels = _start(bench, CHECK_SEED, count)
-    levels, batch = sampler_levels(bench, task.reference), task.quality.batch
-    ends = generate(
-        unet, task.reference.solver, levels, start, labels, 1.0, batch, progress, "ends"
-    )
-    wanted = bench.features(np.clip(ends, -1, 1))
-    errors = []
-    for n, images, found in errors_by_budget(unet, schedules, start, labels, 1.0, batch):
-        seen = found
-        apart = bench.features(np.clip(images, -1, 1)) - wanted
-        errors.append((apart.astype(np.float64) ** 2).sum(axis=1))
-        progress("budgets", len(errors), len(schedules.levels), f"{n} NFE")
-    return seen, np.stack(errors, axis=1)
-
-
 def _row(
     bench: Bench,
     schedules: Budgets,
@@ -158,7 +127,7 @@ def _row(
     progress: Progress,
 ) -> dict[str, Any]:
     unet, batch = bench.teacher.unet, bench.task.quality.batch
-    start, labels = _start(bench, noise_seed, bench.task.quality.samples)
+    start, labels = judged_noise(bench, noise_seed, bench.task.quality.samples)
     images, spent = sample(unet, schedules, rule, start, labels, 1.0, batch, progress)
     own = _judged(bench, images, float(spent.mean()))
     shuffled = np.random.default_rng(noise_seed).permutation(spent)
@@ -182,7 +151,7 @@ def _row(
 
 
 def _plain(bench: Bench, recipe: Recipe, noise_seed: int, progress: Progress) -> np.ndarray:
-    start, labels = _start(bench, noise_seed, bench.task.quality.samples)
+    start, labels = judged_noise(bench, noise_seed, bench.task.quality.samples)
     unet, batch = bench.teacher.unet, bench.task.quality.batch
     name = f"fixed, {recipe.nfe} NFE"
     return generate(unet, recipe.run, recipe.levels, start, labels, 1.0, batch, progress, name)
@@ -248,9 +217,3 @@ def _saved_time(
 
     own, *others = time_in_turn([adapted, *(plain(r) for r in fixed)])
     return 1 - own / float(np.interp(equal, [r.nfe for r in fixed], others))
-
-
-def _start(bench: Bench, seed: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    spec = bench.teacher.unet.spec
-    shape = (spec.resolution, spec.resolution, spec.in_channels)
-    return noise(seed, count, shape), balanced_labels(count, spec.num_classes)
