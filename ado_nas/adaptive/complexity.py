@@ -178,7 +178,9 @@ def fit(
     score = z @ weights
     edges = np.quantile(score, np.arange(1, _BINS) / _BINS)
     bins = np.searchsorted(edges, score)
-    table = np.array([errors[bins == b].mean(axis=0) for b in range(_BINS)])
+    # A bin that is empty, as where all scores are equal, counts as the whole.
+    each = ((bins == b) if np.any(bins == b) else slice(None) for b in range(_BINS))
+    table = np.array([errors[rows].mean(axis=0) for rows in each])
     share = np.bincount(bins, minlength=_BINS) / len(bins)
     nfe = np.asarray(counts)
 

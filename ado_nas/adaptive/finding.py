@@ -11,7 +11,7 @@ from typing import Any
 from ado_nas.adaptive.calltimes import measured_call_times
 from ado_nas.adaptive.choice import Judged
 from ado_nas.adaptive.comparison import Comparison, best_row, compare, comparison, possible
-from ado_nas.adaptive.learning import CHECK_SEED, CHECKED
+from ado_nas.adaptive.learning import CHECK_SEED, CHECKED, fine
 from ado_nas.adaptive.recipe import (
     GENERALIZED,
     SCHEDULE,
@@ -96,7 +96,9 @@ def opened(
     task = check(model)
     quality = dataclasses.replace(task.quality, samples=goal.samples)
     # The other training-free points are what is compared here.
-    task = dataclasses.replace(task, quality=quality, training_free_nfe=())
+    task = dataclasses.replace(
+        task, quality=quality, training_free_nfe=(), trajectories=fine(task.trajectories)
+    )
     bench = open_bench(task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
     return comparison(bench, workspace, reference, goal.refinement, progress)

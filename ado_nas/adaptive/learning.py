@@ -23,7 +23,7 @@ from ado_nas.diffusion.solvers import RULE, steps
 from ado_nas.distillation.trajectories import Bank, build_bank, implied_denoised
 from ado_nas.errors import Diverged
 from ado_nas.progress import Progress, silent
-from ado_nas.specs import CLOSED_FORMS
+from ado_nas.specs import CLOSED_FORMS, TrajectorySpec
 
 FINE = 60  # levels of the trajectories that schedules are learned from
 COUNT = 256  # of them
@@ -45,14 +45,22 @@ class Learned:
 def fine_bank(bench: Bench, workspace: Path, progress: Progress) -> Bank:
     """Trajectories of the bench's teacher by small steps, for learning schedules.
 
+    They are the bench's own where its task is of so small steps; see `fine`.
+
     Args:
         bench: the teacher and its range of levels.
         workspace: they are kept in its cache.
         progress: told after each batch.
     """
-    base = bench.task.trajectories
-    spec = dataclasses.replace(base, count=COUNT, levels=FINE, seed=base.seed + 1)
+    spec = fine(bench.task.trajectories)
+    if spec == bench.task.trajectories:
+        return bench.bank
     return build_bank(spec, bench.teacher, workspace / "cache" / "trajectories", progress)
+
+
+def fine(spec: TrajectorySpec) -> TrajectorySpec:
+    """The trajectories that schedules are learned from, over the same range of levels."""
+    return dataclasses.replace(spec, count=COUNT, levels=FINE)
 
 
 def closed_forms(bench: Bench, solver: str, nfe: int) -> Iterator[Recipe]:

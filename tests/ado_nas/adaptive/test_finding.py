@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ado_nas.adaptive import learning, tuning
 from ado_nas.adaptive.finding import ScheduleGoal, check, schedule_model
 from ado_nas.adaptive.recipe import SCHEDULE, load_recipe, recipe_for
 from ado_nas.adaptive.refine import Refinement
@@ -20,6 +22,15 @@ from ado_nas.specs import CLOSED_FORMS, SamplerSpec
 from studies.config import resolve
 
 GOAL = ScheduleGoal(("ddim", "heun"), (3,), Refinement(iterations=4, batch=4), samples=100)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_and_short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "FINE", 10)
+        patch.setattr(learning, "COUNT", 32)
+        patch.setattr(tuning, "PATIENCE", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")

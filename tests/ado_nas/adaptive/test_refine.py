@@ -57,7 +57,9 @@ def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
     unet: UNet, bank: Bank, solver: str, told: bool
 ) -> None:
     given = recipe(solver)
-    found = refine(unet, given, bank, pixels, Refinement(iterations=60, told=told))
+    found = refine(
+        unet, given, bank, pixels, Refinement(iterations=30, learning_rate=4e-2, told=told)
+    )
     assert found.schedule == ("told" if told else "refined")
     assert found.solver == solver and found.nfe == 3 and (found.times is not None) == told
     assert found.levels[0] == pytest.approx(20.0) and np.all(np.diff(found.levels) < 0)

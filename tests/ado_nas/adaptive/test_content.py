@@ -1,0 +1,115 @@
+"""The facade of adaptive sampling, on a teacher of a few iterations."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ado_nas
+from ado_nas.adaptive import learning
+from ado_nas.adaptive.complexity import STATISTICS, Budgets, Complexity
+from ado_nas.adaptive.content import AdaptiveScheduler, only
+from ado_nas.adaptive.finding import ScheduleGoal
+from ado_nas.adaptive.refine import Refinement
+from ado_nas.bench import open_bench
+from ado_nas.diffusion.sampling import generate, noise
+from ado_nas.errors import ConfigError, ModelError
+from ado_nas.modelfolder import Model, load_model, save_model
+from ado_nas.models.unet import build_unet, named_parameters
+from ado_nas.specs import SamplerSpec, UNetSpec
+from studies.config import resolve
+
+SPEC = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), activation="relu")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    unet = build_unet(SPEC)
+    unet.load_weights([(name, value + 0.1) for name, value in named_parameters(unet)])
+    save_model(tmp_path / "model", unet, SamplerSpec(nfe=9), np.array([9.0, 1.0, 0.0]), {})
+    return load_model(tmp_path / "model")
+
+
+@pytest.fixture
+def scheduler(model: Model) -> AdaptiveScheduler:
+    levels = {2: [20.0, 2.0, 0.0], 4: [20.0, 2.0, 1.0, 0.2, 0.0]}
+    schedules = Budgets("ddim", {n: np.array(v) for n, v in levels.items()})
+    weights = np.array([1.0, 0, 0, 0])
+    rule = Complexity(np.zeros(4), np.ones(4), weights, np.array([-1.0]), np.array([2, 4]))
+    return AdaptiveScheduler(schedules, rule, model.card["weights_sha256"])
+
+
+@pytest.mark.usefixtures("own_lock")
+def test_saved_scheduler_samples_the_same(
+    model: Model, scheduler: AdaptiveScheduler, tmp_path: Path
+) -> None:
+    scheduler.save(tmp_path / "content.json")
+    start = noise(0, 9, (8, 8, 1))
+    images, spent = scheduler.sample(model, start)
+    again, counts = AdaptiveScheduler.load(tmp_path / "content.json").sample(model, start)
+    np.testing.assert_array_equal(again, images)
+    np.testing.assert_array_equal(counts, spent)
+    for n, levels in scheduler.schedules.levels.items():
+        plain = generate(model.unet, "ddim", levels, start[spent == n]) if n in spent else None
+        if plain is not None:
+            np.testing.assert_allclose(images[spent == n], plain, rtol=1e-4, atol=1e-4)
+
+
+def test_scheduler_of_another_model_or_none_is_refused(
+    model: Model, scheduler: AdaptiveScheduler, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(scheduler, weights_sha256="other")
+    with pytest.raises(ModelError, match="another model"):
+        other.sample(model, noise(0, 1, (8, 8, 1)))
+    for content in (None, "{}", '{"solver": "ddim", "levels": [], "rule": {}}'):
+        path = tmp_path / "content.json"
+        if content:
+            path.write_text(content)
+        with pytest.raises(ModelError, match="no adaptive scheduler"):
+            AdaptiveScheduler.load(path)
+
+
+def test_statistics_that_are_not_named_tell_nothing() -> None:
+    seen = np.ones((2, 4))
+    np.testing.assert_array_equal(only(seen, ("change",)), [[0, 1, 0, 0]] * 2)
+    np.testing.assert_array_equal(only(seen, STATISTICS), seen)
+
+
+def test_facade_says_what_it_cannot_do(model: Model) -> None:
+    with pytest.raises(ModelError, match="no model"):
+        ado_nas.AdaptiveSamplingOptimizer().learn_schedule()
+    with pytest.raises(ConfigError, match="own sampler takes 9"):
+        ado_nas.AdaptiveSamplingOptimizer(50, model).learn_schedule()
+    with pytest.raises(ConfigError, match="cannot be timed here"):
+        ado_nas.AdaptiveSamplingOptimizer(9, model).optimize_noise_schedule("m9")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_lock")
+def test_facade_works_as_the_specification_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "FINE", 24)
+    monkeypatch.setattr(learning, "COUNT", 32)
+    task = resolve("smoke").task
+    teacher = dataclasses.replace(task.teacher, iterations=20)
+    task = dataclasses.replace(task, teacher=teacher, reference=SamplerSpec(nfe=9))
+    folder = open_bench(task, tmp_path).teacher.folder
+    assert folder is not None
+    goal = ScheduleGoal(("ddim",), (3,), Refinement(iterations=2, batch=4), samples=100)
+    optimizer = ado_nas.AdaptiveSamplingOptimizer(9, folder, goal, tmp_path)
+    found = optimizer.learn_schedule(mean_steps=5.0)
+    assert isinstance(found, ado_nas.AdaptiveScheduler)
+    spec = load_model(folder).unet.spec
+    start = noise(5, 60, (spec.resolution, spec.resolution, spec.in_channels))
+    images, spent = found.sample(load_model(folder), start)
+    assert images.shape == start.shape and 3 <= spent.mean() <= 8
+    same = optimizer.learn_schedule((), mean_steps=5.0)
+    assert len(set(same.sample(load_model(folder), start)[1])) == 1
+    with pytest.raises(ConfigError, match="did you mean 'change'"):
+        optimizer.learn_schedule(("chang",))
+    best = optimizer.optimize_noise_schedule()["best"]
+    assert best["nfe"] == 3 and (folder / "schedule.json").is_file()
