@@ -12,7 +12,7 @@ import pytest
 from ado_nas.data import Dataset, Split
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.preconditioning import denoise, denoiser
-from ado_nas.diffusion.solvers import ddim
+from ado_nas.diffusion.solvers import SOLVER
 from ado_nas.distillation.chained import chained, landed, truncated_snr, windows
 from ado_nas.distillation.course import follow
 from ado_nas.errors import SpecError
@@ -81,7 +81,7 @@ def test_loss_is_the_weighted_error_from_where_the_sampler_lands(
         levels = LEVELS[2 * (row % 3) : 2 * (row % 3) + 3]
         one = x[row : row + 1]
         label = labels[row : row + 1]
-        *_, (end, _) = ddim(denoiser(source, label, guidance), one, levels)
+        *_, (end, _) = SOLVER["ddim"](denoiser(source, label, guidance), one, levels)
         ratio = levels[-1] / levels[0]
         target = (np.array(end) - ratio * np.array(one)) / (1 - ratio)
         found = np.array(denoise(student, one, mx.array([levels[0]], dtype=mx.float32), label))
