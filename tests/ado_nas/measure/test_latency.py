@@ -51,9 +51,13 @@ def test_time_grows_with_the_work_that_lazy_arrays_stand_for() -> None:
         mx.eval(a)
         return lambda: (a @ a) @ (a @ a)
 
-    # The graphs are alike: were they timed alone, both would take the same.
-    small, large = (time_calls(product(side), evaluations=8).median_ms for side in (64, 640))
-    assert large > 5 * small
+    # The graphs are alike: were they timed alone, both would take the same. Other tests run beside
+    # this one, so that a single comparison may be disturbed.
+    def ratio() -> float:
+        small, large = (time_calls(product(side), evaluations=8).median_ms for side in (64, 960))
+        return large / small
+
+    assert max(ratio() for _ in range(3)) > 5
 
 
 def test_drift_of_the_machine_meets_all_that_are_timed_in_turn() -> None:
