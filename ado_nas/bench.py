@@ -48,15 +48,21 @@ class Bench:
             return "teacher", self.teacher.unet, "kept"
         return "supernet", self.supernet.unet, "leading"
 
-    def start(self, seed: int) -> np.ndarray:
-        """The noise that images are judged on: (N, H, W, C), equal for all candidates."""
+    def start(self, seed: int, count: int | None = None) -> np.ndarray:
+        """The noise that images are judged on: (N, H, W, C), equal for all candidates.
+
+        Args:
+            seed: of the noise.
+            count: of images, N; as many as are judged if left out.
+        """
         unet = self.teacher.unet.spec
         shape = (unet.resolution, unet.resolution, unet.in_channels)
-        return noise(seed, self.task.quality.samples, shape)
+        return noise(seed, count or self.task.quality.samples, shape)
 
-    def labels(self) -> np.ndarray | None:
-        """The classes asked for, in turn: (N,) int32, or None."""
-        return balanced_labels(self.task.quality.samples, self.teacher.unet.spec.num_classes)
+    def labels(self, count: int | None = None) -> np.ndarray | None:
+        """The classes asked for, in turn: (N,) int32, or None; see `start`."""
+        number = count or self.task.quality.samples
+        return balanced_labels(number, self.teacher.unet.spec.num_classes)
 
     def report_judge(self) -> Judge:
         """A judge on the second half of the held-out images."""

@@ -13,16 +13,16 @@ import numpy as np
 
 from ado_nas.adaptive.comparison import comparison
 from ado_nas.adaptive.complexity import Budgets, Complexity, fit, sample
-from ado_nas.adaptive.content import COUNTS, begun, errors_seen, judged_noise
+from ado_nas.adaptive.content import COUNTS, begun, errors_seen, reference_ends
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
-from ado_nas.bench import Bench, open_bench
+from ado_nas.bench import Bench
 from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.errors import ConfigError
 from ado_nas.measure.latency import time_in_turn
 from ado_nas.progress import Progress
 from ado_nas.quality.intervals import T_90, Replicates
-from ado_nas.reference import measure_reference
+from ado_nas.quality.judge import retention
 from ado_nas.specs import TaskSpec
 from studies.config import resolve
 
@@ -80,13 +80,12 @@ def run(
     """
     if row is not None and not 0 <= row < len(means):
         raise ConfigError(f"row {row}: give 0 to {len(means) - 1}")
-    task = task or _varied()
-    bench = open_bench(task, workspace, progress)
-    reference = measure_reference(bench, workspace, progress)["reference"]
     refinement = refinement or Refinement()
-    found = comparison(bench, workspace, reference, refinement, progress)
+    found = comparison(task or _varied(), workspace, refinement, progress)
+    bench, reference = found.bench, found.reference
     schedules = begun(bench, found.bank, SOLVER, counts, refinement, progress)
-    seen, errors = errors_seen(bench, schedules, learned, progress)
+    ends = reference_ends(bench, learned, progress)
+    seen, errors = errors_seen(bench, schedules, ends, progress)
     fixed = [found.learned(SOLVER, n).levels_only for n in counts]
     noise_seed = bench.task.quality.noise_seed + seed
     judged = [_judged(bench, _plain(bench, r, noise_seed, progress), float(r.nfe)) for r in fixed]
@@ -95,7 +94,7 @@ def run(
     for mean in chosen:
         rule = fit(seen, errors, sorted(counts), mean)
         rows.append(_row(bench, schedules, rule, fixed, judged, noise_seed, progress))
-        kept = (reference["gap"] + reference["floor"]) / (rows[-1]["gap"] + reference["floor"])
+        kept = retention(reference["gap"], reference["floor"], rows[-1]["gap"])
         rows[-1]["retention"] = kept
         progress("steps by content", len(rows), len(chosen))
     return {
@@ -112,7 +111,6 @@ def _varied() -> TaskSpec:
     return dataclasses.replace(
         task,
         data=dataclasses.replace(task.data, difficulty=OBJECTS),
-        training_free_nfe=(),
         worst_teacher=0.0,
     )
 
@@ -127,7 +125,7 @@ def _row(
     progress: Progress,
 ) -> dict[str, Any]:
     unet, batch = bench.teacher.unet, bench.task.quality.batch
-    start, labels = judged_noise(bench, noise_seed, bench.task.quality.samples)
+    start, labels = bench.start(noise_seed), bench.labels()
     images, spent = sample(unet, schedules, rule, start, labels, 1.0, batch, progress)
     own = _judged(bench, images, float(spent.mean()))
     shuffled = np.random.default_rng(noise_seed).permutation(spent)
@@ -151,7 +149,7 @@ def _row(
 
 
 def _plain(bench: Bench, recipe: Recipe, noise_seed: int, progress: Progress) -> np.ndarray:
-    start, labels = judged_noise(bench, noise_seed, bench.task.quality.samples)
+    start, labels = bench.start(noise_seed), bench.labels()
     unet, batch = bench.teacher.unet, bench.task.quality.batch
     name = f"fixed, {recipe.nfe} NFE"
     return generate(unet, recipe.run, recipe.levels, start, labels, 1.0, batch, progress, name)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ado_nas.adaptive import complexity
 from ado_nas.adaptive.blind import at_random, constant
+from ado_nas.adaptive.content import errors_seen
 from ado_nas.adaptive.countdown import Countdown, Policy, countdown, sample
 from ado_nas.adaptive.learning import fine_bank
 from ado_nas.adaptive.practice import Practice, Truth, practice, truth
@@ -154,19 +155,7 @@ class Arena:
     @functools.cached_property
     def _by_budget(self) -> tuple[np.ndarray, np.ndarray]:
         """Statistics (M, S) and errors (M, K) of the images that are learned from."""
-        ends, seen, errors = self.practice.truth, np.zeros(0), []
-        for _, images, found in complexity.errors_by_budget(
-            self.bench.teacher.unet,
-            self._budgets,
-            ends.start,
-            ends.labels,
-            self.bench.task.reference.guidance,
-            self.bench.task.quality.batch,
-        ):
-            seen = found
-            errors.append(ends.errors(images))
-            self.progress("errors by budget", len(errors), len(BUDGETS))
-        return seen, np.stack(errors, axis=1)
+        return errors_seen(self.bench, self._budgets, self.practice.truth, self.progress)
 
 
 def mixed(images_of: Callable[[int], np.ndarray], mean: float, seed: int) -> Made:

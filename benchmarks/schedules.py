@@ -10,10 +10,8 @@ from ado_nas.adaptive.comparison import Comparison, comparison, possible
 from ado_nas.adaptive.learning import closed_forms
 from ado_nas.adaptive.recipe import GENERALIZED
 from ado_nas.adaptive.refine import Refinement
-from ado_nas.bench import open_bench
 from ado_nas.errors import ConfigError
 from ado_nas.progress import Progress
-from ado_nas.reference import measure_reference
 from ado_nas.specs import CLOSED_FORMS, FLOW_SOLVERS, TaskSpec
 from studies.config import resolve
 
@@ -75,7 +73,7 @@ def run(
     for case in chosen:
         name = case[0]
         if name not in opened:
-            opened[name] = _opened(tasks[name], workspace, refinement, progress)
+            opened[name] = comparison(tasks[name], workspace, refinement, progress)
         rows.append(_row(opened[name], case))
         progress("schedules", len(rows), len(chosen), f"{name} {case[1]} {case[2]} NFE")
     ratios = _ratios(rows)
@@ -89,15 +87,6 @@ def run(
             for name, found in opened.items()
         },
     }
-
-
-def _opened(
-    task: TaskSpec, workspace: Path, refinement: Refinement, progress: Progress
-) -> Comparison:
-    task = dataclasses.replace(task, training_free_nfe=())
-    bench = open_bench(task, workspace, progress)
-    reference = measure_reference(bench, workspace, progress)["reference"]
-    return comparison(bench, workspace, reference, refinement, progress)
 
 
 def _row(found: Comparison, case: Case) -> dict[str, Any]:

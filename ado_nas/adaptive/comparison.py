@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
-from ado_nas.bench import Bench
+from ado_nas.bench import Bench, open_bench
 from ado_nas.device import environment
 from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.solvers import evaluations, steps
@@ -22,7 +23,8 @@ from ado_nas.files import building, read_json, write_json
 from ado_nas.measure.speed import latency
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
-from ado_nas.specs import CLOSED_FORMS, digest
+from ado_nas.reference import measure_reference
+from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest
 
 SCHEMA = 2  # raise it when learning or judging changes
 FILE = "found.json"
@@ -125,21 +127,23 @@ class Comparison:
 
 
 def comparison(
-    bench: Bench,
+    task: TaskSpec,
     workspace: Path,
-    reference: dict[str, Any],
     refinement: Refinement | None = None,
     progress: Progress = silent,
 ) -> Comparison:
-    """Set up the comparison of a bench's teacher.
+    """Open a bench and its reference, to compare schedules of its teacher.
 
     Args:
-        bench: the model as its teacher, and the judge.
+        task: of the bench; its own training-free points are not measured, as they are compared
+            here.
         workspace: its cache is used.
-        reference: the figures of the reference, from `measure_reference`.
         refinement: of what dynamic programs find; None for none.
         progress: told about each part.
     """
+    task = dataclasses.replace(task, training_free_nfe=())
+    bench = open_bench(task, workspace, progress)
+    reference = measure_reference(bench, workspace, progress)["reference"]
     bank = fine_bank(bench, workspace, progress)
     folder = workspace / "cache" / "schedules"
     return Comparison(bench, bank, reference, refinement, folder, progress)

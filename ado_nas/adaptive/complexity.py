@@ -10,16 +10,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ado_nas.adaptive.compaction import compacted, in_batches
+from ado_nas.adaptive.compaction import Next, in_batches
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Features, Refinement, refine
 from ado_nas.diffusion.levels import Levels
-from ado_nas.diffusion.sampling import sampling_threads
 from ado_nas.diffusion.schedules import cheapest_path
-from ado_nas.diffusion.solvers import RULE, Point
+from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import SpecError
-from ado_nas.measure import lock
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 
@@ -143,8 +141,7 @@ def statistics(past: Sequence[Point]) -> np.ndarray:
         difference of neighboring pixels.
     """
     before, now = past[-2], past[-1]
-    old, new = (((p.x - p.d) / _column(p.level)) for p in (before, now))
-    turn = _norm(new - old) / _norm(old)
+    turn = _norm(now.slope - before.slope) / _norm(before.slope)
     change = _norm(now.d - before.d) / np.sqrt(np.prod(now.d.shape[1:]))
     spread = mx.sqrt(mx.var(now.d, axis=(1, 2, 3)))
     across = mx.mean(mx.abs(now.d[:, :, 1:] - now.d[:, :, :-1]), axis=(1, 2, 3))
@@ -268,18 +265,16 @@ def errors_by_budget(
     Yields:
         The budget, (N, H, W, C) images, and (N, S) statistics of the probes.
     """
-    for count in schedules.levels:
-        images, seen = [], []
-        for a in range(0, len(start), batch):
-            x = mx.array(start[a : a + batch])
-            chosen = None if labels is None else mx.array(labels[a : a + batch])
-            watch = _Watcher(schedules.levels[count])
-            with lock.shared(), sampling_threads(unet.spec, x.shape[0]):
-                rule = RULE[schedules.solver]
-                made, _ = compacted(unet, rule, schedules.first, watch, x, chosen, guidance)
-            images.append(np.array(made))
-            seen.append(watch.seen)
-        yield count, np.concatenate(images), np.concatenate(seen)
+    for count, levels in schedules.levels.items():
+        watchers: list[_Watcher] = []
+
+        def following(levels: Levels = levels, kept: list[_Watcher] = watchers) -> Next:
+            kept.append(_Watcher(levels))
+            return kept[-1]
+
+        solver, first = schedules.solver, schedules.first
+        images, _ = in_batches(unet, solver, first, following, start, labels, guidance, batch)
+        yield count, images, np.concatenate([w.seen for w in watchers])
 
 
 class _Watcher:
@@ -293,10 +288,6 @@ class _Watcher:
         if done == PROBES:
             self.seen = statistics(past)
         return np.full(len(rows), self._levels[done])
-
-
-def _column(level: np.ndarray) -> mx.array:
-    return mx.array(np.asarray(level, np.float32)).reshape(-1, 1, 1, 1)
 
 
 def _norm(x: mx.array) -> mx.array:

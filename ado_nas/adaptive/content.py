@@ -19,9 +19,10 @@ from ado_nas.adaptive.complexity import (
     sample,
 )
 from ado_nas.adaptive.learning import CHECK_SEED
+from ado_nas.adaptive.practice import Truth
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.bench import Bench
-from ado_nas.diffusion.sampling import balanced_labels, generate, noise
+from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import ConfigError, ModelError, nearest
 from ado_nas.files import read_json, write_json
@@ -134,7 +135,8 @@ def learn_content(
     if not min(counts) <= mean_nfe <= max(counts):
         raise ConfigError(f"mean NFE {mean_nfe:g}: give {min(counts)} to {max(counts)}")
     schedules = begun(bench, bank, solver, counts, refinement, progress)
-    seen, errors = errors_seen(bench, schedules, learned, progress)
+    ends = reference_ends(bench, learned, progress)
+    seen, errors = errors_seen(bench, schedules, ends, progress)
     rule = fit(only(seen, statistics), errors, sorted(counts), mean_nfe)
     return AdaptiveScheduler(schedules, rule, bench.teacher.card["weights_sha256"])
 
@@ -156,32 +158,40 @@ def begun(
     return refined(unet, found, bank, features, refinement, guidance, progress)
 
 
-def errors_seen(
-    bench: Bench, schedules: Budgets, count: int, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """What probes tell of images, and how far each budget leaves them from the reference's end.
+def reference_ends(bench: Bench, count: int, progress: Progress) -> Truth:
+    """Where the reference ends on noise that nothing is judged on.
 
     Args:
         bench: the model, its reference and the features.
+        count: images, M.
+        progress: told after each batch.
+    """
+    task, start, labels = bench.task, bench.start(CHECK_SEED, count), bench.labels(count)
+    sampler, levels = task.reference, sampler_levels(bench, task.reference)
+    about = start, labels, sampler.guidance, task.quality.batch
+    ends = generate(bench.teacher.unet, sampler.solver, levels, *about, progress, "reference ends")
+    return Truth(start, labels, bench.features(np.clip(ends, -1, 1)), bench.features)
+
+
+def errors_seen(
+    bench: Bench, schedules: Budgets, ends: Truth, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """What probes tell of images, and how far each budget leaves them from their true end.
+
+    Args:
+        bench: the model.
         schedules: of each budget, K.
-        count: images, M, on noise that nothing is judged on.
+        ends: of M images.
         progress: told about each budget.
 
     Returns:
         (M, S) statistics, and (M, K) squared distances of features.
     """
-    unet, task = bench.teacher.unet, bench.task
-    start, labels = judged_noise(bench, CHECK_SEED, count)
-    reference, batch = task.reference, task.quality.batch
-    levels, guidance = sampler_levels(bench, reference), reference.guidance
-    about = start, labels, guidance, batch
-    ends = generate(unet, reference.solver, levels, *about, progress, "reference ends")
-    wanted = bench.features(np.clip(ends, -1, 1))
     seen, errors = np.zeros((0, len(STATISTICS))), []
-    for n, images, found in errors_by_budget(unet, schedules, *about):
+    about = ends.start, ends.labels, bench.task.reference.guidance, bench.task.quality.batch
+    for n, images, found in errors_by_budget(bench.teacher.unet, schedules, *about):
         seen = found
-        apart = bench.features(np.clip(images, -1, 1)) - wanted
-        errors.append((apart.astype(np.float64) ** 2).sum(axis=1))
+        errors.append(ends.errors(images))
         progress("budgets", len(errors), len(schedules.levels), f"{n} NFE")
     return seen, np.stack(errors, axis=1)
 
@@ -191,10 +201,3 @@ def only(seen: np.ndarray, statistics: Sequence[str]) -> np.ndarray:
     kept = np.array([name in statistics for name in STATISTICS])
     found: np.ndarray = np.where(kept, seen, 0.0)
     return found
-
-
-def judged_noise(bench: Bench, seed: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Noise (N, H, W, C) for a bench's model, and its classes in turn."""
-    spec = bench.teacher.unet.spec
-    shape = (spec.resolution, spec.resolution, spec.in_channels)
-    return noise(seed, count, shape), balanced_labels(count, spec.num_classes)

@@ -22,12 +22,11 @@ from ado_nas.adaptive.recipe import (
 )
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.adaptive.tuning import converted, settle, stopwatch
-from ado_nas.bench import open_bench, task_of
+from ado_nas.bench import task_of
 from ado_nas.device import environment
 from ado_nas.errors import ConfigError, ModelError, nearest
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
-from ado_nas.reference import measure_reference
 from ado_nas.specs import TaskSpec, to_dict
 
 
@@ -95,13 +94,8 @@ def opened(
     """
     task = check(model)
     quality = dataclasses.replace(task.quality, samples=goal.samples)
-    # The other training-free points are what is compared here.
-    task = dataclasses.replace(
-        task, quality=quality, training_free_nfe=(), trajectories=fine(task.trajectories)
-    )
-    bench = open_bench(task, workspace, progress)
-    reference = measure_reference(bench, workspace, progress)["reference"]
-    return comparison(bench, workspace, reference, goal.refinement, progress)
+    task = dataclasses.replace(task, quality=quality, trajectories=fine(task.trajectories))
+    return comparison(task, workspace, goal.refinement, progress)
 
 
 def schedule_model(

@@ -17,7 +17,7 @@ import numpy as np
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe
 from ado_nas.adaptive.refine import Refinement, refine
 from ado_nas.bench import Bench
-from ado_nas.diffusion.sampling import balanced_labels, generate, noise
+from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.schedules import cheapest_path, closed_form, deviation_costs, jump_costs
 from ado_nas.diffusion.solvers import RULE, steps
 from ado_nas.distillation.trajectories import Bank, build_bank, implied_denoised
@@ -157,14 +157,12 @@ def _correctable(recipe: Recipe) -> Recipe:
 def checked_gap(bench: Bench, recipe: Recipe) -> float:
     """The gap of a recipe on the check noise; infinite where its images are not finite."""
     count = min(bench.task.quality.samples, CHECKED)
-    unet = bench.teacher.unet
-    shape = (unet.spec.resolution, unet.spec.resolution, unet.spec.in_channels)
     images = generate(
-        unet,
+        bench.teacher.unet,
         recipe.run,
         recipe.levels,
-        noise(CHECK_SEED, count, shape),
-        balanced_labels(count, unet.spec.num_classes),
+        bench.start(CHECK_SEED, count),
+        bench.labels(count),
         bench.task.reference.guidance,
         bench.task.quality.batch,
     )

@@ -40,6 +40,15 @@ class Point:
     x: mx.array
     d: mx.array
 
+    @property
+    def slope(self) -> mx.array:
+        """Of the trajectory here, (B, H, W, C): the direction of the noise.
+
+        Source: Karras et al. 2022, eq. 3.
+        """
+        found: mx.array = (self.x - self.d) / _column(self.level)
+        return found
+
 
 Rule = Callable[[list[Point], Level], mx.array]
 """(the last evaluations, at least one and at most `MEMORY`; the next level) -> the state there.
@@ -112,8 +121,8 @@ def ipndm(order: int) -> Rule:
     def rule(past: list[Point], then: Level) -> mx.array:
         newest = list(reversed(past))[:order]
         weights = ADAMS_BASHFORTH[len(newest) - 1]
-        slopes = [(p.x - p.d) / _column(p.level) for p in newest]
-        slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), mx.array(0.0))
+        terms = (w * p.slope for w, p in zip(weights, newest, strict=True))
+        slope = sum(terms, mx.array(0.0))
         moved: mx.array = newest[0].x + _column(then - newest[0].level) * slope
         return moved
 
@@ -177,9 +186,8 @@ def heun(
         moved = _landed(point, then, d)
         if not _all_zero(then):
             safe = _library(then).where(then == 0, now, then)
-            there = (moved - denoise(moved, _noise(safe))) / _column(safe)
-            slope = ((x - d) / _column(now) + there) / 2
-            second = x + _column(then - now) * slope
+            there = Point(safe, moved, denoise(moved, _noise(safe)))
+            second = x + _column(then - now) * (point.slope + there.slope) / 2
             moved = mx.where(mx.array(_column(then)) == 0, moved, second)
         x = moved if resting is None else mx.where(resting, x, moved)
         yield x, d
@@ -206,9 +214,8 @@ def generalized(corrections: np.ndarray | mx.array, base: Rule = dpmpp_2m) -> So
             past.append(Point(now, x, d))
             moved = base(past[-MEMORY:], then)
             for j, p in enumerate(past):
-                direction = (p.x - p.d) / _column(p.level)
                 moved = moved + _column(corrections[0, t, j]) * p.d
-                moved = moved + _column(corrections[1, t, j] * now) * direction
+                moved = moved + _column(corrections[1, t, j] * now) * p.slope
             x = moved if resting is None else mx.where(resting, x, moved)
             yield x, d
 
