@@ -72,8 +72,7 @@ def run(
         rows: mean_nfe, gap with interval, retention, fixed_nfe (at which the fixed schedules have
         this gap, between whole numbers by the logarithm of the gap), saved_nfe and saved_time
         (shares) with 90% intervals of the first, random_gap (the same budgets given to images at
-        random), and the share of images by budget; `fixed`: nfe, gap and ms an image of the fixed
-        schedules.
+        random), and the share of images by budget; `fixed`: nfe and gap of the fixed schedules.
 
     Raises:
         ConfigError: no such row.
