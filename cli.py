@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from ado_nas.specs import UNetSpec
     from studies.record import StudyRecord
 
 app = typer.Typer(
@@ -39,11 +40,25 @@ Workspace = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Storage = Annotated[
-    str | None, typer.Option(help="Where studies are kept: an Optuna URL, or journal:///FILE.")
+    str | None,
+    typer.Option(
+        help="Where studies are kept: an Optuna URL, journal:///FILE or grpc://HOST:PORT."
+    ),
+]
+Artifacts = Annotated[
+    str | None, typer.Option(help="Where their files are kept: a folder, or s3://BUCKET.")
+]
+Channels = Annotated[
+    int | None,
+    typer.Option(help="Turn a folder's images grey (1) or RGB (3)."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="What every random draw starts from.")]
 DEFAULT = Path("ado-runs")
 MODEL_FILES = ("model.safetensors", "spec.json", "sampler.json", "card.json")
+STUDY_MODELS = {
+    "teacher": "`search` makes one",
+    "supernet": "`search` makes one where the config's [task.supernet] has iterations",
+}  # how a study comes by them
 INTERRUPTED = 130
 
 
@@ -53,19 +68,33 @@ def search(
         str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, shapes, or a folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    channels: Channels = None,
     teacher: Annotated[str | None, typer.Option(help="A model to imitate.")] = None,
     study: Annotated[str | None, typer.Option(help="Its name; the preset's if left out.")] = None,
     trials: Annotated[int | None, typer.Option(help="Candidates to train, in total.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds until no trial starts.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that try candidates.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2, random or qmc.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2, random, qmc or gp.")] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="pareto, which stops trials far behind, or none.")
+    ] = None,
+    finalists: Annotated[
+        int | None, typer.Option(help="Front members to train again from other seeds; 0: none.")
+    ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="An earlier study whose trials are carried over.")
+    ] = None,
     storage: Storage = None,
+    artifacts: Artifacts = None,
     seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Limit per image.")] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="Limit of the weights.")] = None,
     max_memory_mb: Annotated[float | None, typer.Option(help="Limit of peak memory.")] = None,
+    memory_budget_mb: Annotated[
+        float | None, typer.Option(help="What each process may take; the device's if left out.")
+    ] = None,
     min_retention: Annotated[float | None, typer.Option(help="Least quality kept.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="No MLflow mirror.")] = False,
@@ -79,16 +108,22 @@ def search(
     flags = {
         "data": _data_name(data),
         "resolution": resolution,
+        "channels": channels,
         "study": study,
         "trials": trials,
         "timeout": timeout,
         "workers": workers,
         "sampler": sampler,
+        "pruner": pruner,
+        "finalists": finalists,
+        "warm_start": warm_start,
         "storage": storage,
+        "artifacts": artifacts,
         "seed": seed,
         "max_latency_ms": max_latency_ms,
         "max_size_mb": max_size_mb,
         "max_memory_mb": max_memory_mb,
+        "memory_budget_mb": memory_budget_mb,
         "min_retention": min_retention,
         "track": False if no_track else None,
         "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
@@ -127,8 +162,9 @@ def optimize(
         str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, shapes, or a folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    channels: Channels = None,
     teacher: Annotated[str | None, typer.Option(help="The model to optimize.")] = None,
     target_steps: Annotated[int | None, typer.Option(help="Network evaluations wanted.")] = None,
     quality_threshold: Annotated[
@@ -170,6 +206,7 @@ def optimize(
     flags = {
         "data": _data_name(data),
         "resolution": resolution,
+        "channels": channels,
         "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
         **{f"optimization.{name}": value for name, value in names.items()},
     }
@@ -202,24 +239,36 @@ def optimize(
 def show(
     study: Annotated[str | None, typer.Argument(help="All studies if left out.")] = None,
     trial: Annotated[int | None, typer.Option(min=0, help="One trial, whole.")] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Of the front: best, knee, latency=MS, retention=0.9, weights=..."),
+    ] = None,
     storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Studies; the trials of one; or one trial whole.
+    """Studies; the trials of one; one trial whole; or one front member by what matters.
 
-    Example: python cli.py show digits --trial 3
+    Example: python cli.py show digits --pick latency=2.0
     """
     from ado_nas.errors import ConfigError
     from reports import terminal
 
     if study is None:
-        if trial is not None:
-            raise ConfigError("--trial needs a study; give its name before it")
+        if trial is not None or pick is not None:
+            option = "--pick" if trial is None else "--trial"
+            raise ConfigError(f"{option} needs a study; give its name before it")
         names = _studies(storage, workspace)
         rows = [terminal.study_row(_record(name, storage, workspace)) for name in names]
         return _json({"studies": rows}) if as_json else terminal.table(rows)
     record = _record(study, storage, workspace)
+    if pick is not None:
+        if trial is not None:
+            raise ConfigError("--trial and --pick both name a trial; give one of them")
+        from reports.summary import picked
+
+        taken = picked(record, pick)
+        return _json(taken) if as_json else terminal.sections(taken["pick"])
     if trial is not None:
         found = terminal.trial_facts(record, trial)
         return _json({"trial": found}) if as_json else terminal.sections(found)
@@ -234,23 +283,112 @@ def show(
 @app.command()
 def report(
     study: Annotated[str, typer.Argument(help="Its name.")],
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for every figure as SVG and PNG, too.")
+    ] = None,
     storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Write a study's HTML report, with CSV and JSON beside it.
 
-    Example: python cli.py report digits
+    Example: python cli.py report digits --figures figures
     """
     from reports.page import write_report
     from studies.folders import study_folder
 
     record = _record(study, storage, workspace)
     place = _workspace(workspace)
-    paths = write_report(record, study_folder(place, study) / "report", place)
+    paths = write_report(record, study_folder(place, study) / "report", place, figures)
     if as_json:
-        return _json({name: str(path) for name, path in dataclasses.asdict(paths).items()})
+        return _json(dataclasses.asdict(paths))
     print(paths.html)
+
+
+@app.command()
+def compare(
+    studies: Annotated[list[str], typer.Argument(help="Names, two or more.")],
+    html: Annotated[Path | None, typer.Option(help="A file for a page with figures, too.")] = None,
+    storage: Storage = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Studies side by side, a table for each device: latencies of two never share a front.
+
+    Example: python cli.py compare digits digits-wide --html compared.html
+    """
+    from ado_nas.errors import ConfigError
+    from reports import comparison, terminal
+
+    if len(set(studies)) < 2:
+        raise ConfigError(f"compare {' '.join(studies)}: give two studies or more; see `show`")
+    records = [_record(n, storage, workspace) for n in dict.fromkeys(studies)]
+    found = comparison.rows(records)
+    if html is not None:
+        from reports.beside import write_comparison
+
+        write_comparison(records, html, workspace)
+    if as_json:
+        return _json({"rows": found, **({"html": html} if html is not None else {})})
+    for device, rows in comparison.by_device(found).items():
+        print(device)
+        terminal.table(rows)
+    if html is not None:
+        print(html)
+
+
+@app.command()
+def worker(
+    study: Annotated[str, typer.Argument(help="Its name; search runs it elsewhere.")],
+    storage: Storage = None,
+    artifacts: Annotated[
+        str | None, typer.Option(help="Its artifact store, where that is not found by itself.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for what is best here.")] = 0,
+    train_only: Annotated[
+        bool, typer.Option("--train-only", help="Leave the timing to the study's own device.")
+    ] = False,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Join a running study from any machine, until it wants no more.
+
+    Example: python cli.py worker digits --storage postgresql://ado@host/studies --json
+    """
+    from reports import terminal
+    from studies.joining import Joining, join
+
+    joining = Joining(study, storage or "", artifacts or "", workers, train_only)
+    with terminal.progress() as progress:
+        ended = join(joining, workspace, progress)
+    completed = ended["complete"] + ended["trained"]
+    if as_json:
+        return _json({"study": study, "completed": completed, "states": dict(ended)})
+    print(f"{completed} trials of {study} completed here")
+
+
+@app.command()
+def proxy(
+    storage: Storage = None,
+    host: Annotated[str, typer.Option(help="Where to listen; it asks nobody who they are.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 13000,
+    workspace: Workspace = DEFAULT,
+) -> None:
+    """Keep the connections of many workers to one database, until Ctrl-C.
+
+    Example: python cli.py proxy --storage postgresql://ado@host/studies --port 13000
+    """
+    from studies.proxy import HOST, serve
+    from studies.storage import open_store, storage_url
+
+    server = serve(
+        open_store(storage_url(storage or "", _workspace(workspace))), host or HOST, port
+    )
+    _announce(f"grpc://{host or HOST}:{server.port}")
+    try:
+        server.wait_for_termination()
+    except KeyboardInterrupt:
+        server.stop(1).wait()
 
 
 @app.command()
@@ -260,7 +398,7 @@ def dashboard(
     storage: Storage = None,
     workspace: Workspace = DEFAULT,
 ) -> None:
-    """Browse studies and trials with optuna-dashboard, pictures included, until Ctrl-C.
+    """Browse studies with optuna-dashboard, with samples, notes and the front, until Ctrl-C.
 
     Example: python cli.py dashboard --port 8080
     """
@@ -276,7 +414,7 @@ def dashboard(
 
 @app.command()
 def schedule(
-    model: Annotated[str, typer.Argument(help="A teacher: STUDY:teacher, or its model folder.")],
+    model: Annotated[str, typer.Argument(help="STUDY:teacher, STUDY:supernet, or a folder.")],
     solvers: Annotated[
         str, typer.Option(help="With commas; generalized learns corrections, too.")
     ] = "ddim,dpmpp_2m,ipndm_3",
@@ -291,6 +429,9 @@ def schedule(
     images_per_s: Annotated[
         float | None, typer.Option(help="Images a second wanted on this device.")
     ] = None,
+    mean_nfe: Annotated[
+        float | None, typer.Option(help="Learn steps by content, too, of so many on average.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to save it; the model's folder if left out.")
     ] = None,
@@ -299,10 +440,18 @@ def schedule(
 ) -> None:
     """Learn and compare sampling schedules of a model, and save the best with it.
 
+    Within a time, a supernet may run narrow at some noise levels. Steps by content give hard
+    images more evaluations, and are what `sample` goes by where they prove better.
+
     Example: python cli.py schedule digits:teacher --nfe 4,5,6
+
+    Example: python cli.py schedule digits:teacher --mean-nfe 4.5
+
+    Example: python cli.py schedule digits:supernet --nfe 1,2 --latency-ms 2
     """
     folder = _model_folder(model, workspace)
-    from ado_nas.adaptive.finding import ScheduleGoal, check, schedule_model
+    from ado_nas.adaptive.finding import schedule_model
+    from ado_nas.adaptive.goal import ScheduleGoal, check
     from ado_nas.adaptive.refine import Refinement
     from ado_nas.adaptive.tuning import converted
     from ado_nas.errors import ConfigError
@@ -316,9 +465,9 @@ def schedule(
         raise ConfigError("--latency-ms and --images-per-s say the same; give one of them")
     if images_per_s is not None:
         latency_ms = converted(images_per_s)
-    goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms)
+    goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms, mean_nfe)
     loaded = load_model(folder)
-    check(loaded)
+    check(loaded, goal)
     with terminal.progress() as progress:
         found = schedule_model(loaded, goal, _workspace(workspace), out, progress)
     return _json(found) if as_json else terminal.show_schedules(found)
@@ -326,7 +475,9 @@ def schedule(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="A trial (STUDY:NUMBER) or a model folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A trial (STUDY:NUMBER), STUDY:teacher, or a model folder.")
+    ],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 40,
     seed: Seed = 0,
     label: Annotated[int | None, typer.Option(min=0, help="One class; else all in turn.")] = None,
@@ -335,7 +486,13 @@ def sample(
     ] = Path("samples.png"),
     schedule: Annotated[
         Path | None,
-        typer.Option(help="A schedule file; the one saved with the model if left out."),
+        typer.Option(
+            help="A file of `schedule`, or a policy's folder; what was saved with the model if "
+            "left out."
+        ),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels, of those it was trained for.")
     ] = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
@@ -343,6 +500,8 @@ def sample(
     """Draw images with a model; one seed always gives the same ones.
 
     Example: python cli.py sample digits:3 --count 40 --seed 1 --out samples.png
+
+    Example: python cli.py sample digits:teacher --schedule fast.json
     """
     folder = _model_folder(model, workspace)
     from ado_nas.drawing import draw
@@ -351,25 +510,50 @@ def sample(
 
     loaded = load_model(folder)
     with terminal.progress() as progress:
-        paths = draw(loaded, count, seed, label, out, progress, schedule)
+        found = draw(loaded, count, seed, label, out, progress, schedule, resolution)
     if as_json:
-        return _json({"paths": [str(p) for p in paths]})
-    for path in paths:
+        return _json(dataclasses.asdict(found))
+    for path in found.paths:
         print(path)
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Look at device, runtime and memory, and say what would make them better.
+def doctor(
+    preset: Annotated[str | None, typer.Option(help="Plan its teacher's training.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Plan this one's: STUDY:NUMBER or a model folder.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a training step.")] = None,
+    memory_budget_mb: Annotated[
+        float | None, typer.Option(help="What a process may take; the device's if left out.")
+    ] = None,
+    workspace: Workspace = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Look at device, runtime and memory, plan a training, and say what would be better.
 
-    Example: python cli.py doctor
+    Example: python cli.py doctor --preset shapes16 --resolution 32 --batch 64
     """
-    from ado_nas.doctor import examine
+    from ado_nas.doctor import Patient, examine
+    from ado_nas.errors import ConfigError
     from reports import terminal
 
-    found = examine()
+    patient = None
+    if preset and model:
+        raise ConfigError(f"--preset {preset} and --model {model}: give one of them")
+    if preset or model:
+        spec, wanted = _trained_as(preset, model, resolution, workspace)
+        tables = workspace / "cache" / "operators"
+        patient = Patient(spec, batch or wanted, memory_budget_mb or 0.0, tables)
+    elif resolution or batch or memory_budget_mb:
+        raise ConfigError("--resolution, --batch and --memory-budget-mb need --preset or --model")
+    found = examine(patient)
     if as_json:
         return _json(found)
+    if patient is not None:
+        terminal.table(found["layers"])
+        terminal.sections({"plan": found["plan"]})
     terminal.sections({name: found[name] for name in ("device", "runtime", "memory")})
     print("extras")
     for name, extra in found["extras"].items():
@@ -441,10 +625,15 @@ def data_list(workspace: Workspace = DEFAULT, as_json: Json = False) -> None:
 
 @data.command("build")
 def data_build(
-    name: Annotated[str, typer.Argument(help="digits, shapes, or a folder of images.")],
+    name: Annotated[str, typer.Argument(help="digits, patches, shapes, or a folder of images.")],
     resolution: Annotated[int, typer.Option(min=1, help="Side in pixels.")] = 16,
     count: Annotated[int, typer.Option(min=0, help="Images of a procedural set.")] = 0,
     difficulty: Annotated[int, typer.Option(min=1, help="shapes: objects at most.")] = 1,
+    channels: Channels = None,
+    flips: Annotated[bool, typer.Option("--flips", help="patches: mirror half of them.")] = False,
+    averaged_from: Annotated[
+        int, typer.Option(min=0, help="Load at this side and average it down; 0: do not.")
+    ] = 0,
     seed: Seed = 0,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
@@ -456,7 +645,16 @@ def data_build(
     from ado_nas.data import build, verify
     from ado_nas.specs import DataSpec
 
-    spec = DataSpec(_data_name(name) or name, resolution, count, difficulty=difficulty, seed=seed)
+    spec = DataSpec(
+        name=_data_name(name) or name,
+        resolution=resolution,
+        count=count,
+        difficulty=difficulty,
+        seed=seed,
+        channels=channels or 0,
+        flips=flips,
+        averaged_from=averaged_from,
+    )
     path = build(spec, _workspace(workspace) / "cache")
     _print_dataset(verify(path).manifest, path, as_json)
 
@@ -484,8 +682,10 @@ def main() -> None:
     except ClickError as error:
         _fail(f"{error.format_message()} (see --help)", 2)  # type: ignore[attr-defined]
     except Exception as error:
-        from ado_nas.errors import AdoNasError
+        from ado_nas.errors import NO_SPACE, AdoNasError, full_disk
 
+        if full_disk(error):
+            _fail(NO_SPACE, 2)
         if not isinstance(error, AdoNasError):
             raise
         _fail(str(error), error.exit_code)
@@ -517,6 +717,8 @@ def _strict(value: Any) -> Any:
 def _print_dataset(manifest: dict[str, Any], path: Path, as_json: bool) -> None:
     keys = ("name", "digest", "counts", "shape", "classes")
     found = {**{k: manifest[k] for k in keys}, "manifest": str(path)}
+    # Of folders: what was done to images, and files that could not be read.
+    found |= {k: manifest[k] for k in ("notes", "skipped") if manifest.get(k)}
     if as_json:
         return _json(found)
     from reports import terminal
@@ -537,22 +739,26 @@ def _numbers(option: str, given: str | None) -> list[int] | None:
 
 def _data_name(given: str | None) -> str | None:
     """A folder by its full path, so that workers and later runs mean the same one."""
-    if given is None or given in ("digits", "shapes") or not Path(given).is_dir():
+    from ado_nas.specs import DATASETS
+
+    if given is None or given in DATASETS or not Path(given).is_dir():
         return given
     return str(Path(given).resolve())
 
 
 def _model_folder(model: str, workspace: Path) -> Path:
-    """The folder of a model that is named as STUDY:NUMBER or by its path."""
+    """The folder of a model: STUDY:NUMBER, STUDY:teacher, STUDY:supernet, or its path."""
     from ado_nas.errors import ModelError
 
     study, _, number = model.rpartition(":")
-    if study and number == "teacher":
-        folder = _teacher_folder(study, workspace)
+    if study and number in STUDY_MODELS:
+        folder = _study_model(study, number, workspace)
     elif study and number.isdigit():
         from studies.folders import trial_folder
 
         folder = trial_folder(workspace, study, int(number))
+        if not folder.is_dir() and study in _studies(None, workspace):
+            folder = _recorded_folder(study, int(number), workspace) or folder
     else:
         folder = Path(model)
     if not folder.is_dir():
@@ -563,13 +769,35 @@ def _model_folder(model: str, workspace: Path) -> Path:
     return folder.resolve()
 
 
-def _teacher_folder(study: str, workspace: Path) -> Path:
+def _recorded_folder(study: str, number: int, workspace: Path) -> Path | None:
+    """Where the model of a trial lies that an earlier study has trained."""
+    trials = _record(study, None, workspace).trials
+    return next((Path(t.folder) for t in trials if t.number == number and t.folder), None)
+
+
+def _trained_as(
+    preset: str | None, model: str | None, resolution: int | None, workspace: Path
+) -> tuple[UNetSpec, int]:
+    """A teacher's network and batch, or a model's, at a resolution."""
+    from ado_nas.specs import TeacherSpec, UNetSpec, from_dict
+
+    if model:
+        told = json.loads((_model_folder(model, workspace) / "spec.json").read_text())
+        spec = from_dict(UNetSpec, told)
+        spec = dataclasses.replace(spec, resolution=resolution or spec.resolution)
+        return spec, TeacherSpec().batch
+    from studies.config import resolve
+
+    teacher = resolve(preset, None, {"resolution": resolution}).task.teacher
+    return teacher.unet, teacher.batch
+
+
+def _study_model(study: str, name: str, workspace: Path) -> Path:
     from ado_nas.errors import ModelError
 
-    record = _record(study, None, workspace)
-    folder = record.reference.get("teacher")
+    folder = _record(study, None, workspace).reference.get(name)
     if not folder:
-        raise ModelError(f"study {study} has no teacher yet; `search` makes one")
+        raise ModelError(f"study {study} has no {name}; {STUDY_MODELS[name]}")
     return Path(folder)
 
 

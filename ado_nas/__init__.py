@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ado_nas import runtime
 
 if TYPE_CHECKING:
-    from ado_nas.adaptive.content import AdaptiveScheduler
+    from ado_nas.adaptive.scheduler import AdaptiveScheduler
     from ado_nas.engine import MLXDiffusionEngine
     from ado_nas.optimizer import (
         AdaptiveDiffusionOptimizer,
@@ -36,7 +36,7 @@ __all__ = [
 
 _HOMES = {
     "AdaptiveSamplingOptimizer": "scheduling",
-    "AdaptiveScheduler": "adaptive.content",
+    "AdaptiveScheduler": "adaptive.scheduler",
     "MLXDiffusionEngine": "engine",
 }  # the rest live in the optimizer
 

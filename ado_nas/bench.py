@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ado_nas.data import Dataset, load
+from ado_nas.data import Dataset, load, pyramid
 from ado_nas.diffusion.sampling import balanced_labels, noise
 from ado_nas.distillation.supernet import train_supernet
 from ado_nas.distillation.trajectories import Bank, build_bank
@@ -18,10 +18,12 @@ from ado_nas.modelfolder import CARD, Model, load_model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.features import FeatureNet
-from ado_nas.quality.figures import cached_features
+from ado_nas.quality.figures import cached_features, features_folder
 from ado_nas.quality.judge import Judge
 from ado_nas.specs import DataSpec, TaskSpec, TrajectorySpec, from_dict
-from ado_nas.training.teacher import train_teacher
+from ado_nas.training.budget import accounting
+from ado_nas.training.plan import plan
+from ado_nas.training.teacher import finished, train_teacher
 
 
 @dataclass(eq=False)
@@ -40,23 +42,29 @@ class Bench:
     judge: Judge
     seconds: dict[str, float] = field(default_factory=dict)
     supernet: Model | None = None  # where the task has one
+    smaller: dict[int, Judge] = field(default_factory=dict)  # of lower resolutions, by side
 
     @property
     def source(self) -> tuple[str, UNet, str]:
-        """What students take their first weights of: its name, its network, in which order."""
+        """What students take their first weights of: its name, its network, in which order.
+
+        Where the task lets them inherit nothing, this is what they would inherit from.
+        """
         if self.supernet is None:
             return "teacher", self.teacher.unet, "kept"
         return "supernet", self.supernet.unet, "leading"
 
-    def start(self, seed: int, count: int | None = None) -> np.ndarray:
+    def start(self, seed: int, count: int | None = None, side: int | None = None) -> np.ndarray:
         """The noise that images are judged on: (N, H, W, C), equal for all candidates.
 
         Args:
             seed: of the noise.
             count: of images, N; as many as are judged if left out.
+            side: of the images, px; the teacher's if left out.
         """
         unet = self.teacher.unet.spec
-        shape = (unet.resolution, unet.resolution, unet.in_channels)
+        side = side or unet.resolution
+        shape = (side, side, unet.in_channels)
         return noise(seed, count or self.task.quality.samples, shape)
 
     def labels(self, count: int | None = None) -> np.ndarray | None:
@@ -94,6 +102,7 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     Raises:
         DataError: the dataset cannot be had.
         ModelError: a given teacher does not fit the data.
+        OutOfMemory: the memory budget is too small to train the teacher or supernet.
     """
     cache = workspace / "cache"
     seconds: dict[str, float] = {}
@@ -108,11 +117,15 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     if given:
         _check(given, dataset)
     lap("data")
+    task = fitted(task, dataset)
+    if task.memory_budget_mb and not given:
+        _check_memory(task, dataset, cache / "teachers")
     features = cached_features(dataset, task.quality, cache / "features", progress)
     judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
+    smaller = {s: _judge_at(s, dataset, task, cache, progress) for s in task.quality.resolutions}
     lap("features")
-    task = fitted(task, dataset)
-    teacher = given or _trained(task, dataset, cache / "teachers", progress)
+    with accounting(task.memory_budget_mb):
+        teacher = given or _trained(task, dataset, cache / "teachers", progress)
     unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
     task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
@@ -120,10 +133,44 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     lap("trajectories")
     supernet = None
     if task.supernet.iterations:
-        folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
+        with accounting(task.memory_budget_mb):
+            folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
         supernet = load_model(folder)
         lap("supernet")
-    return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet)
+    return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet, smaller)
+
+
+def _judge_at(
+    side: int, dataset: Dataset, task: TaskSpec, cache: Path, progress: Progress
+) -> Judge:
+    """The judge of images at a lower resolution, with features of its own."""
+    few = pyramid.at(dataset, side)
+    features = cached_features(few, task.quality, cache / "features", progress)
+    return Judge(features, few.held_out.halves()[0], few.train, task.quality)
+
+
+def parts(bench: Bench, workspace: Path) -> dict[str, Path]:
+    """The folders that a bench was opened from.
+
+    Args:
+        bench: as `open_bench` gave it.
+        workspace: likewise.
+
+    Returns:
+        data, features, those of lower resolutions as ``features 8``, teacher, trajectories and,
+        where there is one, supernet.
+    """
+    cache, spec, data = workspace / "cache", bench.task.quality, bench.dataset
+    few = {f"features {side}": pyramid.at(data, side) for side in bench.smaller}
+    of = {"features": data, **few}
+    found = {
+        "data": data.folder,
+        **{name: features_folder(one, spec, cache / "features") for name, one in of.items()},
+        "teacher": bench.teacher.folder,
+        "trajectories": cache / "trajectories" / bench.bank.key,
+        "supernet": bench.supernet.folder if bench.supernet else None,
+    }
+    return {name: folder for name, folder in found.items() if folder}
 
 
 def task_of(teacher: Model) -> TaskSpec:
@@ -171,7 +218,7 @@ def fitted(task: TaskSpec, dataset: Dataset) -> TaskSpec:
         unet,
         in_channels=dataset.train.images.shape[-1],
         num_classes=dataset.num_classes if unet.num_classes else 0,
-        sigma_data=round(float(dataset.train.images.std()), 2) or unet.sigma_data,
+        sigma_data=round(dataset.train.spread(), 2) or unet.sigma_data,
     )
     return dataclasses.replace(task, teacher=dataclasses.replace(task.teacher, unet=unet))
 
@@ -180,6 +227,12 @@ def _trained(task: TaskSpec, dataset: Dataset, cache: Path, progress: Progress) 
     limits = (task.trajectories.sigma_min, task.trajectories.sigma_max)
     folder = train_teacher(task.teacher, dataset, cache, task.reference, limits, progress)
     return load_model(folder)
+
+
+def _check_memory(task: TaskSpec, dataset: Dataset, cache: Path) -> None:
+    """Refuse a budget that the teacher cannot be trained in, before anything is trained."""
+    if not finished(task.teacher, dataset, cache):
+        plan(task.teacher.unet, task.teacher.batch, int(task.memory_budget_mb * 1e6))
 
 
 def _check(teacher: Model, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ recorded with every figure, always tells the real one. Nothing here was ever run
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -210,4 +211,30 @@ def available() -> int:
         return 0
     told = dict(line.split(":", 1) for line in lines if ":" in line)
     words = told.get("MemAvailable", "").split()
-    return int(words[0]) * 1024 if words else 0
+    free = int(words[0]) * 1024 if words else 0
+    left = group_left()
+    return free if left is None else min(free, left)
+
+
+def group_left(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Bytes that this process's control group may still take; None where it is not bounded.
+
+    Args:
+        groups: where control groups of version 2 are mounted.
+        own: names the process's.
+    """
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        path = next(x[3:] for x in own.read_text().splitlines() if x.startswith("0::"))
+        place = groups / path.strip("/")
+        for folder in (place, *place.parents):  # a container sees its own as the root
+            if not folder.is_relative_to(groups):
+                break
+            with contextlib.suppress(OSError, ValueError):  # "max" is no bound
+                bound = int((folder / "memory.max").read_text())
+                used = int((folder / "memory.current").read_text())
+                told = dict(x.split() for x in (folder / "memory.stat").read_text().splitlines())
+                found.append(max(0, bound - used + int(told.get("inactive_file", 0))))
+    return min(found, default=None)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import shutil
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ado_nas import runtime
 from ado_nas.device import FAKE, DeviceProfile, available, environment, profile, real
 from ado_nas.hardware import EXPENSIVE
+from ado_nas.measure.predictor import kept_table
+from ado_nas.measure.profile import profile_layers
 from ado_nas.probes import AGAINST, Probe, corrected, probe
-from ado_nas.specs import to_dict
+from ado_nas.specs import TaskSpec, UNetSpec, to_dict
+from ado_nas.training.plan import MemoryPlan, plan
 
 EXTRAS = {
     "torch": ("torch", "PyTorch's time beside ours in `benchmark runtime`"),
     "interop": ("diffusers", "checks against Diffusers' schedulers"),
     "postgresql": ("psycopg", "studies on PostgreSQL, for several machines"),
+    "gp": ("torch", "`search --sampler gp`, a Gaussian process"),
+    "grpc": ("grpc", "many workers on one database, by `proxy`"),
+    "s3": ("boto3", "files of a study in a bucket, for several machines"),
 }
 """By name: the module an extra brings, and what it enables."""
 INSTEAD = {
@@ -28,20 +37,40 @@ INSTEAD = {
 """By name of `EXPENSIVE`: what to do about it."""
 
 
-def examine() -> dict[str, Any]:
-    """Look at device, runtime, memory and extras.
+@dataclass(frozen=True)
+class Patient:
+    """A network to look at, and how it is to be trained."""
+
+    spec: UNetSpec
+    batch: int
+    budget_mb: float = 0.0  # of the process; 0: the device's
+    tables: Path | None = None  # folder of the tables of operators
+
+
+def examine(patient: Patient | None = None) -> dict[str, Any]:
+    """Look at device, runtime, memory and extras, and at a network.
+
+    Args:
+        patient: the network; None for none.
 
     Returns:
         device, probe (measured on the real device; None for a faked one), runtime, memory, extras,
-        environment and recommendations, as plain JSON values.
+        environment and recommendations, as plain JSON values; with a network also its plan and
+        its layers.
 
     Raises:
         ConfigError: ``ADO_FAKE_DEVICE`` names no device.
+        OutOfMemory: the network cannot be trained within the budget; says what would do.
     """
     found, started = profile(), runtime.info()
     measured = None if found.faked else probe(found)
     if measured is not None:
         found = corrected(found, measured)
+    advice = [*recommendations(real(), started), *guidance(found)]
+    network: dict[str, Any] = {}
+    if patient is not None:
+        network, more = _looked_at(patient, found)
+        advice = [*more, *advice]
     return {
         "device": {**to_dict(found), "tf32": found.tf32},
         "probe": None if measured is None else _ratios(measured),
@@ -52,8 +81,61 @@ def examine() -> dict[str, Any]:
             for name, (module, enables) in EXTRAS.items()
         },
         "environment": environment(),
-        "recommendations": [*recommendations(real(), started), *guidance(found)],
+        **network,
+        "recommendations": advice,
     }
+
+
+def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], list[str]]:
+    """A network's plan and layers, and what to say of them."""
+    spec = patient.spec
+    budget = int(patient.budget_mb * 1e6) or found.memory_budget_bytes
+    made = plan(spec, patient.batch, budget)
+    # Searches time operators at the batch that they time students at.
+    table = kept_table(TaskSpec.latency_batch, patient.tables) if patient.tables else None
+    layers = profile_layers(spec, table)
+    told = {
+        "resolution": made.resolution,
+        "batch": made.batch,
+        "rows": made.rows,
+        "micro_batches": made.micro_batches,
+        "checkpointing": made.checkpointing,
+        "dtype": made.dtype,
+        "budget_mb": round(made.budget / 1e6, 1),
+        "process_mb": round(made.process / 1e6, 1),
+        "training_mb": round(made.training / 1e6, 3),
+        "sampling_mb": round(made.sampling / 1e6, 3),
+    }
+    network = {"plan": told, "layers": [dataclasses.asdict(layer) for layer in layers]}
+    return network, [planned(made), *_unsuited(spec, found)]
+
+
+def planned(made: MemoryPlan) -> str:
+    """A plan in a sentence."""
+    way = "at once" if made.micro_batches == 1 else f"{made.rows} at a time"
+    kept = ", computing blocks again for the gradient" if made.checkpointing else ""
+    return (
+        f"train {made.batch} images of {made.resolution} px {way}{kept}: about "
+        f"{made.process / 1e6:.0f} MB of {made.budget / 1e6:.0f} MB"
+    )
+
+
+def _unsuited(spec: UNetSpec, found: DeviceProfile) -> list[str]:
+    """What in a network does not suit the device."""
+    lines = []
+    if spec.activation in ("silu", "gelu") and "exp" in found.expensive:
+        lines.append(f"this network's {spec.activation} is costly here; relu or hardswish is not")
+    if spec.conv == "separable" and "depthwise" in found.expensive:
+        lines.append("this network's separable convolutions save weights here but little time")
+    odd = [w for w in spec.widths if w % found.width_multiple]
+    if odd and found.kind != "cpu":
+        lines.append(
+            f"widths {odd} are no multiples of {found.width_multiple} and leave units idle"
+        )
+    dims = found.fused_head_dims
+    if "full" in spec.attention and dims and spec.head_dim not in dims:
+        lines.append(f"attention with head_dim {spec.head_dim} is not fused here; {dims[0]} is")
+    return lines
 
 
 def memory_plan(found: DeviceProfile) -> dict[str, float]:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ado_nas.adaptive.recipe import load_recipe, recipe_for
-from ado_nas.diffusion.sampling import balanced_labels, generate, noise
+from ado_nas.adaptive.saved import saved
+from ado_nas.diffusion.sampling import balanced_labels, noise
 from ado_nas.errors import ConfigError
 from ado_nas.images import save_grid, save_png, to_bytes
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 
 COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The files written, and the mean of the network evaluations of their images."""
+
+    paths: list[Path]
+    mean_nfe: float
 
 
 def draw(
@@ -24,8 +33,9 @@ def draw(
     out: Path,
     progress: Progress = silent,
     schedule: Path | None = None,
-) -> list[Path]:
-    """Sample images by the schedule saved with a model, else by its own sampler, and write them.
+    resolution: int | None = None,
+) -> Drawn:
+    """Sample images by what was saved with a model, else by its own sampler, and write them.
 
     Args:
         model: as loaded from its folder.
@@ -34,31 +44,30 @@ def draw(
         label: the one class to draw, or None for all in turn.
         out: ends in ``.png`` for one grid; else a folder that gets one file an image.
         progress: told after each batch.
-        schedule: a schedule file to use instead.
+        schedule: to use instead; see `saved`.
+        resolution: of the images, px; one that the model was trained for, its own if left out.
 
     Returns:
-        The files written.
+        The files written, and what they took.
 
     Raises:
-        ConfigError: the model has no such class, or the place cannot be written.
+        ConfigError: the model has no such class or resolution, or the place cannot be written.
         ModelError: the schedule is not for this model.
     """
-    recipe = load_recipe(schedule, model) if schedule else recipe_for(model)
+    run = saved(model, schedule, resolution)
     labels = _labels(model, count, label)
     place = _checked(out)
     spec = model.unet.spec
-    start = noise(seed, count, (spec.resolution, spec.resolution, spec.in_channels))
-    guidance = model.sampler.guidance
-    images = generate(
-        model.unet, recipe.run, recipe.levels, start, labels, guidance, progress=progress
-    )
+    side = resolution or spec.resolution
+    start = noise(seed, count, (side, side, spec.in_channels))
+    images, spent = run(start, labels, progress)
     if place.suffix == ".png":
         save_grid(place, images, rows=-(-count // COLUMNS), columns=min(count, COLUMNS))
-        return [place]
+        return Drawn([place], float(spent.mean()))
     paths = [place / f"{i:05d}.png" for i in range(count)]
     for image, path in zip(to_bytes(images), paths, strict=True):
         save_png(path, image)
-    return paths
+    return Drawn(paths, float(spent.mean()))
 
 
 def _labels(model: Model, count: int, label: int | None) -> np.ndarray | None:

@@ -7,7 +7,10 @@ is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+NO_SPACE = "no space is left on the disk; free some, and the same command goes on from here"
 
 
 class AdoNasError(Exception):
@@ -46,12 +49,27 @@ class NegativeVerdict(AdoNasError):
     exit_code = 1
 
 
+class OutOfMemory(NegativeVerdict):
+    """Work that does not fit its memory, however it is cut; a trial is pruned for it."""
+
+
 class Diverged(Exception):
     """Training or sampling produced a value that is not finite; a trial is pruned for it."""
 
 
 class Untraceable(Exception):
     """A computation whose graph MLX cannot write down; it has to be run to know what it takes."""
+
+
+def full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "disk is full" in str(error) or "No space left on device" in str(error):
+            return True  # SQLite's words, and those of libraries that pass the system's on
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

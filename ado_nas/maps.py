@@ -12,8 +12,10 @@ def ends(spec: UNetSpec) -> dict[str, int]:
         spec: the architecture.
 
     Returns:
-        Channels of ``down@8``, ``mid@4``, ``up@8`` and so on.
+        Channels of ``down@8``, ``mid@4``, ``up@8`` and so on; none of nested networks.
     """
+    if spec.nested:  # what these networks pass on are images
+        return {}
     first = spec.resolution // spec.patch
     levels = [(first // 2**level, width) for level, width in enumerate(spec.widths)]
     found = {f"down@{side}": width for side, width in levels}

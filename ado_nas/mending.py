@@ -33,6 +33,7 @@ def mended(fields: Mapping[str, Any]) -> dict[str, Any]:
         "resolution": _multiple(fields["resolution"], patch * 2 ** (len(widths) - 1)),
         "window": max(2, fields["window"]),
         "cross_attention_width": 0,
+        "nested": min(max(0, fields["nested"]), len(widths) - 1),
     }
     return {name: value for name, value in found.items() if value != fields[name]}
 

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.diffusion.levels import Levels
-from ado_nas.errors import AdoNasError, ModelError
+from ado_nas.errors import AdoNasError, ConfigError, ModelError
 from ado_nas.files import replacing, sha256, write_json
 from ado_nas.models.stepped import SteppedUNet, network
 from ado_nas.models.unet import UNet, named_parameters
@@ -29,6 +29,29 @@ class Model:
     levels: Levels  # (T + 1,), falling, the last 0
     card: dict[str, Any]
     folder: Path | None = None
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of images that it was trained for, px, rising; its own is the last."""
+        return tuple(self.card.get("resolutions", ())) or (self.unet.spec.resolution,)
+
+    def at(self, side: int) -> Levels:
+        """The noise levels of its sampler for images of another side.
+
+        Args:
+            side: of the images, px.
+
+        Returns:
+            (T + 1,), scaled by the ratio of the sides: the same noise is weaker where pixels are
+            averaged.
+
+        Raises:
+            ConfigError: it was not trained for that side.
+        """
+        if side not in self.resolutions:
+            known = ", ".join(f"{r} px" for r in self.resolutions)
+            raise ConfigError(f"resolution {side}: this model makes images of {known}")
+        return self.levels * side / self.unet.spec.resolution
 
 
 def save_model(
@@ -81,6 +104,36 @@ def load_model(folder: Path) -> Model:
     unet = network(spec, shares)
     _load_weights(unet, folder, card.get("weights_sha256"))
     return Model(unet, sampler, levels, card, folder)
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What is written down of the model that something was learned for."""
+    return {
+        "weights_sha256": model.card["weights_sha256"],
+        "resolution": model.unet.spec.resolution,
+    }
+
+
+def check_identity(told: Any, model: Model, what: str) -> None:
+    """Refuse what was learned for another model.
+
+    Args:
+        told: as `identity` gave it.
+        model: what is to be sampled.
+        what: was learned, in words.
+
+    Raises:
+        ModelError: it was learned at another resolution or for other weights.
+    """
+    about = told if isinstance(told, dict) else {}
+    side = model.unet.spec.resolution
+    if about.get("resolution") != side:
+        raise ModelError(
+            f"{what}: learned at {about.get('resolution')} px, this model makes {side} px; learn "
+            "one for this model"
+        )
+    if about.get("weights_sha256") != model.card.get("weights_sha256"):
+        raise ModelError(f"{what}: learned for another model; learn one for this model")
 
 
 def _parsed(path: Path, cls: Any, values: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.bench import Bench
+from ado_nas.data.pyramid import averaged
 from ado_nas.device import environment
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.diffusion.schedules import named_levels
 from ado_nas.diffusion.solvers import steps
-from ado_nas.errors import NegativeVerdict
+from ado_nas.errors import Diverged, NegativeVerdict
 from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
 from ado_nas.measure import lock
@@ -121,7 +122,8 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
         The facts `EvaluationModule.prepare` promises.
     """
     around = {k: v for k, v in environment().items() if k != "threads"}  # a worker's own share
-    task = dataclasses.replace(bench.task, supernet=SupernetSpec())  # of no matter to a teacher
+    # Of no matter to a teacher.
+    task = dataclasses.replace(bench.task, supernet=SupernetSpec(), inherit=True)
     key = digest("reference", SCHEMA, bench.digests, task, around)
     with building(workspace / "cache" / "references" / key) as folder:
         facts = read_json(folder / "facts.json")
@@ -147,20 +149,10 @@ def reference_qualities(
     Returns:
         K entries with gap, sliced and replicates.
     """
-    task, found = bench.task, [facts["reference"]]
-    levels = sampler_levels(bench, task.reference)
-    about = bench.digests, task.quality, task.reference, task.trajectories
+    found = [facts["reference"]]
     for k in range(1, count):
-        key = digest("reference noise", SCHEMA, *about, k)
-        with building(workspace / "cache" / "references" / key) as folder:
-            known = read_json(folder / "quality.json")
-            if known is None:
-                name = f"reference, noise {k + 1} of {count}"
-                seed, unet = task.quality.noise_seed + k, bench.teacher.unet
-                images = drawn(bench, unet, task.reference, levels, seed, progress, name)
-                known = dataclasses.asdict(bench.judge.score(images))
-                write_json(folder / "quality.json", known)
-        found.append(known)
+        name, seed = f"reference, noise {k + 1} of {count}", bench.task.quality.noise_seed + k
+        found.append(_reference_quality(bench, bench.judge, seed, workspace, progress, name))
     return found
 
 
@@ -200,22 +192,74 @@ def drawn(
     )
 
 
-def judged_again(bench: Bench, progress: Progress, name: str) -> tuple[Judge, dict[str, Any]]:
+def pictured(
+    bench: Bench,
+    unet: UNet,
+    sampler: SamplerSpec,
+    levels: Levels,
+    seed: int | None = None,
+    count: int | None = None,
+) -> np.ndarray:
+    """Images of a student, to be judged.
+
+    Args:
+        bench: noise, labels and batches.
+        unet: the student's network.
+        sampler: solver and guidance.
+        levels: (T + 1,), falling, the last 0.
+        seed: of the noise; None for the one that all are judged on.
+        count: of images, N; None for as many as the bench judges by.
+
+    Returns:
+        (N, H, W, C).
+
+    Raises:
+        Diverged: they are not finite.
+    """
+    noise_seed = bench.task.quality.noise_seed if seed is None else seed
+    about = unet, sampler.solver, levels, bench.start(noise_seed, count), bench.labels(count)
+    images = generate(*about, sampler.guidance, bench.task.quality.batch)
+    if not np.isfinite(images).all():
+        raise Diverged("its images are not finite")
+    return images
+
+
+def judged_again(
+    bench: Bench, workspace: Path, progress: Progress, name: str
+) -> tuple[Judge, dict[str, Any]]:
     """The reference on the report's noise and the other half of the held-out images.
 
     Args:
         bench: what to judge with.
+        workspace: the figures are kept in its cache.
         progress: told after each batch.
         name: what it is told.
 
     Returns:
         The judge of the other half, and the reference's gap and replicates.
     """
-    judge, task = bench.report_judge(), bench.task
-    levels, seed = sampler_levels(bench, task.reference), task.quality.report_noise_seed
-    images = drawn(bench, bench.teacher.unet, task.reference, levels, seed, progress, name)
-    found = judge.score(images)
-    return judge, {"gap": found.gap, "replicates": dataclasses.asdict(found.replicates)}
+    judge, seed = bench.report_judge(), bench.task.quality.report_noise_seed
+    found = _reference_quality(bench, judge, seed, workspace, progress, name)
+    return judge, {name: found[name] for name in ("gap", "replicates")}
+
+
+def _reference_quality(
+    bench: Bench, judge: Judge, seed: int, workspace: Path, progress: Progress, name: str
+) -> dict[str, Any]:
+    """The reference on the noise of a seed, judged once per cache key; all of `Quality`."""
+    task = bench.task
+    half = "first" if judge is bench.judge else "second"
+    about = bench.digests, task.quality, task.reference, task.trajectories
+    key = digest("reference noise", SCHEMA, *about, half, seed)
+    with building(workspace / "cache" / "references" / key) as folder:
+        known = read_json(folder / "quality.json")
+        if known is None:
+            levels, unet = sampler_levels(bench, task.reference), bench.teacher.unet
+            images = drawn(bench, unet, task.reference, levels, seed, progress, name)
+            known = dataclasses.asdict(judge.score(images))
+            write_json(folder / "quality.json", known)
+    assert isinstance(known, dict)
+    return known
 
 
 def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -231,6 +275,7 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         **to_dict(sampler),
         **figures(quality),
         "replicates": dataclasses.asdict(quality.replicates),
+        "resolutions": reduced(bench, images),
         "gaussian_gap": noise.gap,
         "gaussian_sliced": noise.sliced,
         "retention": 1.0,
@@ -251,6 +296,59 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         "environment": environment(),
         "digests": bench.digests,
     }
+
+
+def reduced(bench: Bench, images: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The reference's images averaged down to the lower resolutions that are judged.
+
+    Args:
+        bench: its judges of lower resolutions.
+        images: (N, H, W, C).
+
+    Returns:
+        By side, as text, gap, floor, sliced and replicates.
+    """
+    found = {}
+    for side, judge in bench.smaller.items():
+        quality = judge.score(averaged(np.clip(images, -1, 1), side))
+        values = {k: getattr(quality, k) for k in ("gap", "floor", "sliced")}
+        found[str(side)] = {**values, "replicates": dataclasses.asdict(quality.replicates)}
+    return found
+
+
+def at_resolutions(
+    bench: Bench, model: Model, reference: Mapping[str, Any], seed: int
+) -> dict[str, float]:
+    """How good a model is at the lower resolutions that are judged.
+
+    It draws images of each side at noise levels that are lower by the ratio of the sides.
+
+    Args:
+        bench: its judges of lower resolutions.
+        model: any; one that was not trained at them is shown for what it is there.
+        reference: its facts; see `reduced`.
+        seed: of the noise.
+
+    Returns:
+        gap, retention, retention_low and retention_high of each side that the network can take,
+        as ``gap_8px``.
+    """
+    found: dict[str, float] = {}
+    spec, labels = model.unet.spec, bench.labels()
+    for side, judge in bench.smaller.items():
+        if side % spec.stride:
+            continue
+        levels, start = model.levels * side / spec.resolution, bench.start(seed, side=side)
+        about = labels, model.sampler.guidance, bench.task.quality.batch
+        images = generate(model.unet, model.sampler.solver, levels, start, *about)
+        if not np.isfinite(images).all():
+            found[f"retention_{side}px"] = 0.0
+            continue
+        quality = judge.score(images)
+        kept = compared(reference["resolutions"][str(side)], quality)
+        values = {"gap": quality.gap, **kept}
+        found |= {f"{name}_{side}px": value for name, value in values.items()}
+    return found
 
 
 def _row(

@@ -3,7 +3,8 @@
 The Linux wheel of MLX links the reference BLAS. Symbols of a library loaded with RTLD_GLOBAL
 before `mlx.core` win over it, so `start` loads MKL (or OpenBLAS) first; nothing is patched. This
 module must therefore run before the first import of MLX, and imports it only inside functions.
-``ADO_RUNTIME=stock`` leaves everything as it is found; ``ADO_CORES=n`` bounds the cores used.
+``ADO_RUNTIME=stock`` leaves everything as it is found; ``ADO_CORES=n`` bounds the cores used and
+``ADO_STREAMS=1`` keeps batches whole.
 """
 
 from __future__ import annotations
@@ -191,21 +192,30 @@ def default_workers() -> int:
 
 @contextlib.contextmanager
 def core_share(processes: int) -> Iterator[None]:
-    """Let processes started in this block use an equal share of the cores each."""
-    before = os.environ.get("ADO_CORES")
+    """Let processes started in this block use an equal share of cores and memory each."""
+    names = ("ADO_CORES", "ADO_MEMORY_SHARES")
+    before = {name: os.environ.get(name) for name in names}
     if processes > 1:
         os.environ["ADO_CORES"] = str(max(1, cores() // processes))
+        os.environ["ADO_MEMORY_SHARES"] = str(processes)
     try:
         yield
     finally:
-        os.environ.pop("ADO_CORES", None)
-        if before is not None:
-            os.environ["ADO_CORES"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def memory_share() -> float:
+    """The part of this machine's memory budget that is this process's."""
+    count = os.environ.get("ADO_MEMORY_SHARES", "")
+    return 1 / max(1, int(count)) if count.isdigit() else 1.0
 
 
 @contextlib.contextmanager
 def all_cores() -> Iterator[None]:
-    """Lift the bound of ``ADO_CORES`` for a block, for one who holds the device alone."""
+    """Lift ``ADO_CORES`` and ``ADO_STREAMS`` for a block, for one who holds the device alone."""
     before, _state.all_cores = _state.all_cores, True
     try:
         with blas_threads(machine_cores()):
@@ -218,7 +228,8 @@ def batch_streams() -> list[Any]:
     """Streams to split a batch over, each about one core's worth outside BLAS.
 
     Two streams of the CPU where MLX runs on a Linux CPU with two cores or more, so that the halves
-    of a batch run beside each other (hold `blas_threads(1)` meanwhile); else the default stream.
+    of a batch run beside each other (hold `blas_threads(1)` meanwhile); else, or where
+    ``ADO_STREAMS`` is 1 and nobody holds the device alone, the default stream.
 
     Returns:
         `mx.Stream` objects of this thread; the same ones at each call.
@@ -226,7 +237,8 @@ def batch_streams() -> list[Any]:
     import mlx.core as mx
 
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    if sys.platform != "linux" or not on_cpu or _state.mode == STOCK or cores() < 2:
+    whole = os.environ.get("ADO_STREAMS") == "1" and not _state.all_cores
+    if sys.platform != "linux" or not on_cpu or _state.mode == STOCK or cores() < 2 or whole:
         return [mx.default_stream(mx.default_device())]
     if not hasattr(_local, "streams"):
         _local.streams = [mx.new_stream(mx.Device(mx.cpu)) for _ in range(2)]
@@ -270,11 +282,15 @@ def blas_threads(count: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def metal_limits() -> Iterator[dict[str, int]]:
-    """Bound MLX's wired memory and buffer cache on Metal while long work runs; restored after.
+def metal_limits(budget: int = 0) -> Iterator[dict[str, int]]:
+    """Bound MLX's memory, wired memory and buffer cache on Metal while long work runs.
 
     The default cache limit is most of the machine's memory and makes 16 GB Macs swap; wired memory
-    keeps the weights from being paged out. Elsewhere nothing changes.
+    keeps the weights from being paged out. What was there before is restored. Elsewhere nothing
+    changes.
+
+    Args:
+        budget: bytes that MLX is meant to take; 0 for what Metal recommends.
 
     Yields:
         The limits set, in bytes by name; empty where none is.
@@ -285,21 +301,29 @@ def metal_limits() -> Iterator[dict[str, int]]:
         yield {}
         return
     facts = mx.device_info()
-    wired = int(facts.get("max_recommended_working_set_size", 0)) // 2
-    cache = int(facts.get("memory_size", 0)) // 8
+    recommended = int(facts.get("max_recommended_working_set_size", 0))
+    memory = min(budget or recommended, recommended)
+    wanted = {
+        "memory": memory,
+        "cache": min(memory // 2, int(facts.get("memory_size", 0)) // 8),
+        "wired": min(memory, recommended // 2),
+    }
+    setters = {
+        "memory": mx.set_memory_limit,
+        "cache": mx.set_cache_limit,
+        "wired": mx.set_wired_limit,
+    }
+    before: dict[str, int] = {}
     mx.synchronize()
-    old_cache = mx.set_cache_limit(cache)
     try:
-        old_wired = mx.set_wired_limit(wired)
-    except (ValueError, RuntimeError):  # before macOS 15
-        old_wired = None
-    try:
-        yield {"cache": cache} if old_wired is None else {"cache": cache, "wired": wired}
+        for name, size in wanted.items():
+            with contextlib.suppress(ValueError, RuntimeError):  # wired: before macOS 15
+                before[name] = setters[name](size)
+        yield {name: wanted[name] for name in before}
     finally:
         mx.synchronize()
-        mx.set_cache_limit(old_cache)
-        if old_wired is not None:
-            mx.set_wired_limit(old_wired)
+        for name, size in before.items():
+            setters[name](size)
 
 
 def info() -> dict[str, Any]:

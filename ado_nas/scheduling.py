@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ado_nas.adaptive.complexity import STATISTICS
-from ado_nas.adaptive.content import AdaptiveScheduler, learn_content
-from ado_nas.adaptive.finding import ScheduleGoal, opened, schedule_model
+from ado_nas.adaptive.content import learn_content
+from ado_nas.adaptive.finding import schedule_model
+from ado_nas.adaptive.goal import ScheduleGoal, opened
+from ado_nas.adaptive.scheduler import AdaptiveScheduler
 from ado_nas.device import environment
 from ado_nas.errors import ConfigError, ModelError
 from ado_nas.modelfolder import Model, load_model
@@ -64,7 +67,10 @@ class AdaptiveSamplingOptimizer:
             ConfigError: an unknown feature, or a mean out of range.
             ModelError: there is no model, or it cannot be scheduled.
         """
-        found = opened(self._opened(), self._goal, self._workspace, self._progress)
+        goal = dataclasses.replace(
+            self._goal, solvers=(solver,), mean_nfe=mean_steps, latency_ms=None
+        )
+        found = opened(self._opened(), goal, self._workspace, self._progress)
         return learn_content(
             found.bench,
             found.bank,

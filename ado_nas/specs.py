@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 from ado_nas.errors import SpecError, nearest
@@ -32,7 +33,8 @@ UPSAMPLES = ("conv", "nearest", "fold")
 SKIPS = ("concat", "add")
 PREDICTIONS = ("edm", "epsilon", "v")
 # Of the probability-flow equation: no fresh noise.
-FLOW_SOLVERS = ("ddim", "dpmpp_2m", "dpmpp_3m", "ipndm_2", "ipndm_3", "ipndm_4", "unipc", "heun")
+MULTISTEP_SOLVERS = ("ddim", "dpmpp_2m", "dpmpp_3m", "ipndm_2", "ipndm_3", "ipndm_4", "unipc")
+FLOW_SOLVERS = (*MULTISTEP_SOLVERS, "heun")
 SOLVERS = (*FLOW_SOLVERS, "consistency")
 CLOSED_FORMS = ("uniform", "karras", "logsnr", "ays")
 SCHEDULES = (*CLOSED_FORMS, "dp")
@@ -46,6 +48,7 @@ _WORDS = {
     "skip": SKIPS,
     "prediction": PREDICTIONS,
 }
+DATASETS = ("digits", "patches", "shapes")
 ADAPTATIONS = ("none", "prune", "grow")
 LATER = {"later": True}
 """Marks a field that came after its class: at its default it does not count in a hash."""
@@ -80,6 +83,15 @@ class UNetSpec:
     cross_attention_width: int = 0  # 0: no cross-attention; text towers are not searched yet
     prediction: str = "edm"
     sigma_data: float = 0.5
+    # Told the side of its images, for a network that is trained at several.
+    sized: bool = field(default=False, metadata=LATER)
+    # Told where in the whole image its pixels lie, for a network that is trained on crops.
+    placed: bool = field(default=False, metadata=LATER)
+    # So many of the finest levels are networks of their own, each on what the network inside it
+    # makes of the image averaged down, which serves that resolution alone, too.
+    nested: int = field(default=0, metadata=LATER)
+    # Sees a second image beside its own: what the network inside made of it.
+    hinted: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, known in _WORDS.items():
@@ -110,15 +122,49 @@ class UNetSpec:
                     f"attention at width {width} needs a head_dim that divides it, "
                     f"not {self.head_dim}"
                 )
-        stride = self.patch * 2 ** (levels - 1)
-        if self.patch < 1 or self.resolution < stride or self.resolution % stride:
+        if self.patch < 1 or self.resolution < self.stride or self.resolution % self.stride:
             return (
-                f"resolution {self.resolution} does not divide by {stride} "
+                f"resolution {self.resolution} does not divide by {self.stride} "
                 f"(patch {self.patch}, {levels} levels)"
             )
+        if not 0 <= self.nested < levels:
+            return f"nested {self.nested}: 0 to {levels - 1}, for {levels} levels"
+        if self.nested and (self.sized or self.placed):
+            return "nested networks have one resolution each; leave sized and placed out"
         if self.cross_attention_width:
             return "cross_attention_width is reserved: there is no text conditioning yet"
         return ""
+
+    @property
+    def inside(self) -> UNetSpec:
+        """Of a nested network the one inside, for images of half the side."""
+        return dataclasses.replace(
+            self,
+            resolution=self.resolution // 2,
+            widths=self.widths[1:],
+            blocks=self.blocks[1:],
+            attention=self.attention[1:],
+            nested=self.nested - 1,
+            hinted=False,
+        )
+
+    @property
+    def outside(self) -> UNetSpec:
+        """Of a nested network the outermost one."""
+        return dataclasses.replace(
+            self,
+            widths=self.widths[:1],
+            blocks=self.blocks[:1],
+            attention=self.attention[:1],
+            middle=False,
+            nested=0,
+            hinted=True,
+        )
+
+    @property
+    def stride(self) -> int:
+        """Pixels that become one at the coarsest level: every side is a multiple of it."""
+        return int(self.patch * 2 ** (len(self.widths) - 1))
 
     @property
     def hash(self) -> str:
@@ -163,6 +209,90 @@ class SamplerSpec:
 
 
 @dataclass(frozen=True)
+class CurriculumSpec:
+    """Resolutions that a network is trained at, with their shares of the compute.
+
+    They come one after another, rising to the network's own; or, as crops, all at once.
+    """
+
+    resolutions: tuple[int, ...] = ()  # empty: the network's own throughout
+    shares: tuple[float, ...] = ()
+    # Of the iterations at a resolution, those at the ones before it: so that none is forgotten.
+    replay: float = field(default=0.15, metadata=LATER)
+    # Of a resolution's iterations, those in which the learning rate rises again, at least; they
+    # are as many as the first warm-up where a third of the stage holds them.
+    rewarm: float = field(default=0.04, metadata=LATER)
+    # The batch grows by this power of the ratio of the sides; 2 keeps memory constant.
+    batch_growth: float = field(default=2.0, metadata=LATER)
+    # The resolutions are sides of crops of the whole image, mixed from the start.
+    crops: bool = field(default=False, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if len(self.resolutions) != len(self.shares) or (
+            self.shares and abs(sum(self.shares) - 1) > 1e-6
+        ):
+            raise SpecError(
+                f"curriculum {self.resolutions} x {self.shares}: one share each, summing to 1"
+            )
+        if min(self.shares, default=1) <= 0 or any(b <= a for a, b in pairwise(self.resolutions)):
+            raise SpecError(
+                f"curriculum {self.resolutions} x {self.shares}: give rising resolutions, each "
+                "with a share above 0"
+            )
+        for name, most in (("replay", 0.5), ("rewarm", 0.5), ("batch_growth", 2.0)):
+            if not 0 <= getattr(self, name) <= most:
+                value = getattr(self, name)
+                raise SpecError(f"curriculum: {name} {value}: give a number from 0 to {most:g}")
+
+    def __bool__(self) -> bool:
+        """Whether more than one resolution is trained at."""
+        return len(self.resolutions) > 1
+
+    def sides(self, own: int) -> tuple[int, ...]:
+        """Resolutions that a network of some resolution can be sampled at afterwards, px."""
+        return self.resolutions if self and not self.crops else (own,)
+
+    def told(self, unet: UNetSpec) -> UNetSpec:
+        """The network, told of sizes or places if it meets several, and not if it does not."""
+        sized = bool(self) and not self.crops and not unet.nested
+        return dataclasses.replace(unet, sized=sized, placed=bool(self) and self.crops)
+
+    def check(self, unet: UNetSpec) -> None:
+        """Refuse a curriculum that a network cannot follow.
+
+        Raises:
+            SpecError: a resolution that does not divide by the network's stride or does not
+                divide its own, or another one at the end; or a network that is not told of them.
+        """
+        if not self.resolutions:
+            return
+        for side in self.resolutions:
+            if side % unet.stride or unet.resolution % side:
+                raise SpecError(
+                    f"curriculum at {side} px: a network of {unet.resolution} px with patch "
+                    f"{unet.patch} and {len(unet.widths)} levels takes multiples of {unet.stride} "
+                    f"that divide {unet.resolution}"
+                )
+        if self.resolutions[-1] != unet.resolution:
+            raise SpecError(
+                f"curriculum {self.resolutions} ends at {self.resolutions[-1]} px but the "
+                f"network has {unet.resolution}; end with that"
+            )
+        if not self:
+            return
+        if unet.nested and not self.crops:
+            served = [unet.resolution // 2**k for k in range(unet.nested, -1, -1)]
+            if not set(self.resolutions) <= set(served):
+                raise SpecError(
+                    f"curriculum {self.resolutions}: the networks of nested {unet.nested} make "
+                    f"images of {served} px; keep to these"
+                )
+        elif not (unet.placed if self.crops else unet.sized):
+            word = "placed" if self.crops else "sized"
+            raise SpecError(f"curriculum {self.resolutions}: the network needs {word} = true")
+
+
+@dataclass(frozen=True)
 class DistillationSpec:
     """How a student learns from cached teacher trajectories."""
 
@@ -195,22 +325,6 @@ class DistillationSpec:
 
 
 @dataclass(frozen=True)
-class CurriculumSpec:
-    """Resolutions a student is trained at, in order, with their share of the compute."""
-
-    resolutions: tuple[int, ...] = ()  # empty: the student's own resolution throughout
-    shares: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.resolutions) != len(self.shares) or (
-            self.shares and abs(sum(self.shares) - 1) > 1e-6
-        ):
-            raise SpecError(
-                f"curriculum {self.resolutions} x {self.shares}: one share each, summing to 1"
-            )
-
-
-@dataclass(frozen=True)
 class Candidate:
     """A student as the search draws it: what it is and how it is made."""
 
@@ -222,6 +336,20 @@ class Candidate:
     step_widths: tuple[float, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
+        self.curriculum.check(self.unet)
+        changes = self.distillation.adaptation != "none"
+        if self.curriculum and (changes or self.distillation.feature_weight):
+            raise SpecError(
+                f"curriculum {self.curriculum.resolutions} with adaptation "
+                f"{self.distillation.adaptation!r} and feature_weight "
+                f"{self.distillation.feature_weight}: use one of them"
+            )
+        if self.unet.nested and (changes or self.step_widths):
+            raise SpecError(
+                f"nested {self.unet.nested} with adaptation {self.distillation.adaptation!r} and "
+                f"step_widths {self.step_widths}: nested networks neither change nor have slices "
+                "by step yet; leave these out"
+            )
         if not self.step_widths:
             return
         if len(self.step_widths) != self.sampler.nfe:
@@ -255,12 +383,16 @@ class Candidate:
 class DataSpec:
     """A dataset at one resolution, split for training and for judging."""
 
-    name: str = "digits"  # digits, shapes, or the path of a folder of images
+    name: str = "digits"  # one of DATASETS, or the path of a folder of images
     resolution: int = 16
     count: int = 0  # images generated by procedural sets; 0 where the set has its own size
     held_out: float = 0.4
     difficulty: int = 1  # shapes: how many objects at most
     seed: int = 0
+    channels: int = field(default=0, metadata=LATER)  # folders: 1 or 3 turns all images into that
+    flips: bool = field(default=False, metadata=LATER)  # patches: half of them mirrored
+    # The side that the images are loaded at before they are averaged down; 0: `resolution` itself.
+    averaged_from: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -279,6 +411,10 @@ class TeacherSpec:
     p_mean: float = -0.5  # of log(sigma / sigma_data) in training; EDM has -1.2 + log 2 = -0.5
     p_std: float = 1.2  # likewise
     seed: int = 0
+    curriculum: CurriculumSpec = field(default=CurriculumSpec(), metadata=LATER)
+
+    def __post_init__(self) -> None:
+        self.curriculum.check(self.unet)
 
 
 @dataclass(frozen=True)
@@ -308,6 +444,7 @@ class SupernetSpec:
     least: float = 0.25  # the narrowest share of the teacher's widths
     drawn: int = 1  # networks of random widths in each iteration, beside widest and narrowest
     seed: int = 0
+    curriculum: CurriculumSpec = field(default=CurriculumSpec(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.iterations < 0 or self.drawn < 0:
@@ -331,6 +468,8 @@ class QualitySpec:
     feature_iterations: int = 400
     feature_width: int = 64
     seed: int = 0
+    # Sides that images are judged at beside the model's own; px.
+    resolutions: tuple[int, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -351,7 +490,10 @@ class TaskSpec:
     training_free_nfe: tuple[int, ...] = (4, 5, 6, 8)
     latency_batch: int = 16
     worst_teacher: float = 0.1  # largest gap, as a share of the pixel-Gaussian's; 0: any will do
+    # Megabytes that each process may take, at most; 0: its share of the device's.
+    memory_budget_mb: float = field(default=0.0, metadata=LATER)
     teacher_folder: str = ""  # a model folder that is taken as the teacher instead of training one
+    inherit: bool = field(default=True, metadata=LATER)  # false: students start from fresh weights
 
 
 def to_dict(spec: Any) -> dict[str, Any]:

@@ -58,8 +58,23 @@ BENCHMARKS: dict[str, Benchmark] = {
     "adaptive": Benchmark(
         "benchmarks.adaptive", 40, "steps by content against the best fixed schedules"
     ),
+    "curriculum": Benchmark(
+        "benchmarks.curriculum", 60, "rising resolutions against a constant one; one model, sizes"
+    ),
     "overhead": Benchmark(
         "benchmarks.overhead", 2, "what a trial costs beside building, training and scoring"
+    ),
+    "pruner": Benchmark(
+        "benchmarks.pruner", 1, "compute saved and hypervolume lost by pruners, on recorded trials"
+    ),
+    "workers": Benchmark(
+        "benchmarks.workers", 40, "trials an hour by workers and streams, on the same candidates"
+    ),
+    "search": Benchmark(
+        "benchmarks.search", 210, "the search against a plain loop, chance, and itself with less"
+    ),
+    "scale": Benchmark(
+        "benchmarks.scale", 3, "show, report, suggestion and decision at 100 to 10,000 trials"
     ),
     "rl": Benchmark(
         "benchmarks.rl", 12, "a learned policy of evaluations by image, against fixed schedules"

@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.adaptive.comparison import comparison
-from ado_nas.adaptive.complexity import Budgets, Complexity, fit, sample
+from ado_nas.adaptive.complexity import Budgets, Complexity, affordable, fit, sample
 from ado_nas.adaptive.content import COUNTS, begun, errors_seen, reference_ends
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
@@ -23,7 +23,7 @@ from ado_nas.measure.latency import time_in_turn
 from ado_nas.progress import Progress
 from ado_nas.quality.intervals import T_90, Replicates
 from ado_nas.quality.judge import retention
-from ado_nas.specs import TaskSpec
+from ado_nas.specs import TaskSpec, TeacherSpec
 from studies.config import resolve
 
 OBJECTS = 32  # at most; one at least
@@ -72,7 +72,10 @@ def run(
         rows: mean_nfe, gap with interval, retention, fixed_nfe (at which the fixed schedules have
         this gap, between whole numbers by the logarithm of the gap), saved_nfe and saved_time
         (shares) with 90% intervals of the first, random_gap (the same budgets given to images at
-        random), and the share of images by budget; `fixed`: nfe and gap of the fixed schedules.
+        random), the share of images by budget; oracle_nfe, oracle_gap and oracle_saved_nfe of
+        budgets by each image's true errors, which nobody knows before sampling with all of them;
+        and `foretold`, the rank correlation of the rule's score with what an image truly gains;
+        `fixed`: nfe and gap of the fixed schedules.
 
     Raises:
         ConfigError: no such row.
@@ -88,11 +91,18 @@ def run(
     fixed = [found.learned(SOLVER, n).levels_only for n in counts]
     noise_seed = bench.task.quality.noise_seed + seed
     judged = [_judged(bench, _plain(bench, r, noise_seed, progress), float(r.nfe)) for r in fixed]
+    ends = reference_ends(bench, bench.task.quality.samples, progress, noise_seed)
+    told, true_errors = errors_seen(bench, schedules, ends, progress)
     chosen = means if row is None else [means[row]]
     rows = []
     for mean in chosen:
         rule = fit(seen, errors, sorted(counts), mean)
         rows.append(_row(bench, schedules, rule, fixed, judged, noise_seed, progress))
+        rows[-1] |= _oracle(
+            bench, schedules, true_errors, judged, rows[-1]["mean_nfe"], noise_seed
+        )
+        gained = true_errors[:, 0] - true_errors[:, -1]
+        rows[-1]["foretold"] = _rank_correlation(rule.score(told), gained)
         kept = retention(reference["gap"], reference["floor"], rows[-1]["gap"])
         rows[-1]["retention"] = kept
         progress("steps by content", len(rows), len(chosen))
@@ -106,10 +116,19 @@ def run(
 
 
 def _varied() -> TaskSpec:
+    """Shapes of one object to dozens, and a teacher of ten minutes: what it lacks, all share."""
     task = resolve("shapes16").task
     return dataclasses.replace(
         task,
         data=dataclasses.replace(task.data, difficulty=OBJECTS),
+        teacher=dataclasses.replace(
+            TeacherSpec(),
+            iterations=2500,
+            learning_rate=4e-3,
+            warmup=100,
+            ema_decay=0.998,
+            unet=dataclasses.replace(task.teacher.unet, widths=(32, 64)),
+        ),
         worst_teacher=0.0,
     )
 
@@ -170,6 +189,29 @@ def _by_lot(
             unet, batch = bench.teacher.unet, bench.task.quality.batch
             images[rows] = generate(unet, SOLVER, levels, start[rows], chosen, 1.0, batch)
     return images
+
+
+def _oracle(
+    bench: Bench,
+    schedules: Budgets,
+    errors: np.ndarray,
+    judged: Sequence[_Judged],
+    mean_nfe: float,
+    noise_seed: int,
+) -> dict[str, Any]:
+    """What budgets by the true errors (M, K) of the judged images would save."""
+    alike = np.full(len(errors), 1 / len(errors))
+    spent = affordable(errors, alike, sorted(schedules.levels), mean_nfe)
+    gap = bench.judge.gap(
+        _by_lot(bench, schedules, spent, bench.start(noise_seed), bench.labels())
+    )
+    nfe = float(spent.mean())
+    saved = 1 - nfe / _nfe_at(judged, gap)
+    return {"oracle_nfe": nfe, "oracle_gap": gap, "oracle_saved_nfe": saved}
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
 
 
 def _judged(bench: Bench, images: np.ndarray, nfe: float) -> _Judged:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,14 @@ class Instant:
         self._bytes = self._rng.bytes(WEIGHTS)
 
     def __call__(
-        self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
+        self,
+        candidate: Candidate,
+        *,
+        seed: int,
+        folder: Path,
+        limits: Limits,
+        report: Report,
+        rungs: Collection[int] = (),
     ) -> Outcome:
         """Score by chance."""
         folder.mkdir(parents=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ado_nas.adaptive import complexity
-from ado_nas.adaptive.blind import at_random, constant
+from ado_nas.adaptive.blind import Made, at_random, constant, mixed
 from ado_nas.adaptive.content import errors_seen
 from ado_nas.adaptive.countdown import Countdown, Policy, countdown, sample
 from ado_nas.adaptive.learning import fine_bank
@@ -26,9 +25,6 @@ from ado_nas.progress import Progress
 
 BUDGETS = (3, 4, 5, 6, 7)  # of the complexity rule
 LEVELS = 24  # of the teacher's trajectories whose ends count as true
-
-Made = tuple[np.ndarray, np.ndarray]
-"""(N, H, W, C) images and (N,) evaluations spent on each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,24 +152,6 @@ class Arena:
     def _by_budget(self) -> tuple[np.ndarray, np.ndarray]:
         """Statistics (M, S) and errors (M, K) of the images that are learned from."""
         return errors_seen(self.bench, self._budgets, self.practice.truth, self.progress)
-
-
-def mixed(images_of: Callable[[int], np.ndarray], mean: float, seed: int) -> Made:
-    """Images of two neighboring numbers of evaluations, drawn so that their mean is as asked.
-
-    Args:
-        images_of: (N, H, W, C) images of a number of evaluations, always from the same noise.
-        mean: number of evaluations.
-        seed: of the draw.
-    """
-    low = int(mean)
-    first = images_of(low)
-    more = np.zeros(len(first), bool)
-    order = np.random.default_rng(seed).permutation(len(first))
-    more[order[: round((mean - low) * len(first))]] = True
-    if not more.any():
-        return first, np.full(len(first), low)
-    return np.where(more[:, None, None, None], images_of(low + 1), first), low + more
 
 
 def blinded(policy: Policy, seed: int) -> Policy:

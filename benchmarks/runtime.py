@@ -27,7 +27,8 @@ from benchmarks.workloads import OUTPUTS, write_inputs
 NFE = 6  # network evaluations of the sampling pass
 ROUNDS, REPEATS = 5, 4  # stock runs once a round: it takes seconds
 ROWS = (("training step", "step"), ("sampling pass", "sample"))
-_SET_BY_START = ("MLX_DISABLE_COMPILE", "KMP_BLOCKTIME", "ADO_CORES", "ADO_RUNTIME")
+_OURS = ("ADO_CORES", "ADO_STREAMS", "ADO_RUNTIME")
+_SET_BY_START = ("MLX_DISABLE_COMPILE", "KMP_BLOCKTIME", *_OURS)
 
 
 def run(*, seed: int, row: int | None, workspace: Path, progress: Progress) -> dict[str, Any]:

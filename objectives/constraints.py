@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from objectives.scores import Limits
 
 NAMES = ("latency", "size", "memory", "retention", "training")
@@ -25,7 +27,8 @@ def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
 
     Args:
         limits: what is allowed.
-        figures: any of latency_ms, size_mb, peak_memory_mb, retention.
+        figures: any of latency_ms, size_mb, peak_memory_mb, retention, and retention by
+            resolution, such as retention_8px.
 
     Returns:
         A number for each of `names`; positive is a violation: of the others a share of the limit,
@@ -41,7 +44,10 @@ def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
         if limit and key in figures:
             found[name] = figures[key] / limit - 1
     if "retention" in figures:
-        found["retention"] = limits.min_retention - figures["retention"]
+        kept = [figures["retention"]]
+        if limits.every_resolution:
+            kept += [v for k, v in figures.items() if re.fullmatch(r"retention_\d+px", k)]
+        found["retention"] = limits.min_retention - min(kept)
     return found
 
 

@@ -1,6 +1,7 @@
 """The evaluation of one candidate, from spec to scores, each step able to end it cheaply.
 
-These are the three entry points a worker process knows: `prepare`, `open_evaluator`, `remeasure`.
+These are the entry points a worker process knows: `prepare`, `surroundings`, `open_evaluator`,
+`remeasure`.
 """
 
 from __future__ import annotations
@@ -8,23 +9,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
-from ado_nas.bench import Bench, open_bench
-from ado_nas.device import real
+from ado_nas.bench import Bench, open_bench, parts
+from ado_nas.device import environment, real
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.student import Lessons
-from ado_nas.errors import Diverged
+from ado_nas.errors import Diverged, OutOfMemory, StudyError
+from ado_nas.files import write_json
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
 from ado_nas.measure.speed import sampling_figures
-from ado_nas.modelfolder import Model, load_model, save_model
+from ado_nas.modelfolder import CARD, Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.stepped import build_network
 from ado_nas.progress import Progress, silent
@@ -32,18 +33,22 @@ from ado_nas.quality.figures import compared
 from ado_nas.quality.figures import figures as quality_figures
 from ado_nas.quality.judge import Quality
 from ado_nas.reference import (
+    at_resolutions,
     check_teacher,
     fastest_free,
     judged_again,
     measure_reference,
+    pictured,
 )
-from ado_nas.specs import Candidate, TaskSpec, to_dict
-from objectives.adaptation import beginning, course, decisions
+from ado_nas.specs import Candidate, TaskSpec, from_dict, to_dict
+from ado_nas.training.budget import Account, accounting, within
+from objectives.adaptation import beginning, course, decisions, resolutions
 from objectives.constraints import reason, violations
 from objectives.forecast import Forecast, networks
 from objectives.scores import Evaluator, Limits, Outcome, Report
+from objectives.standing import standing
 
-RUNGS = 4  # how often an evaluation says how it stands and asks whether to stop
+PARTS = 4  # of a training, after each of which it asks whether to stop
 
 
 def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -66,16 +71,43 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
     check_teacher(facts["reference"], task.worst_teacher)
     took = round(time.monotonic() - started, 2)
     seconds = {**bench.seconds, "reference": took}
-    hardware = to_dict(real().hardware)
-    return {**facts, "task": to_dict(bench.task), "hardware": hardware, "seconds": seconds}
+    if bench.supernet is not None:
+        facts["reference"]["supernet"] = str(bench.supernet.folder or "")
+    about = {"task": to_dict(bench.task), "hardware": to_dict(real().hardware)}
+    places = {name: str(folder) for name, folder in parts(bench, workspace).items()}
+    return {**facts, **about, "seconds": seconds, "parts": places}
 
 
-def open_evaluator(task: TaskSpec, workspace: Path) -> Evaluator:
-    """Load what `prepare` made; see `Evaluator`."""
+def surroundings() -> dict[str, Any]:
+    """What figures of this machine are recorded with."""
+    return environment()
+
+
+def open_evaluator(
+    task: TaskSpec, workspace: Path, facts: dict[str, Any] | None = None, timed: bool = True
+) -> Evaluator:
+    """Load what `prepare` made; see `Evaluator`.
+
+    Args:
+        task: what the search is about.
+        workspace: its cache is used.
+        facts: of the study; measured, or read from the cache, if left out.
+        timed: whether this is the device that latencies are of.
+
+    Raises:
+        StudyError: data, teacher, trajectories or features are not those of the facts.
+    """
     bench = open_bench(task, workspace)
-    facts = measure_reference(bench, workspace, silent)
+    if facts is None:
+        facts = measure_reference(bench, workspace, silent)
+    for name, wanted in facts["digests"].items():
+        if (found := bench.digests.get(name)) != wanted:
+            raise StudyError(
+                f"{name} here is {found} and of the study {wanted}; use the version of "
+                "the code that the study was made with, and an empty --workspace"
+            )
     forecast = Forecast(bench.task.latency_batch, workspace / "cache" / "operators")
-    return _Evaluation(bench, facts, forecast)
+    return _Evaluation(bench, facts, forecast, timed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,43 +115,104 @@ class _Evaluation:
     bench: Bench
     facts: dict[str, Any]
     forecast: Forecast
+    timed: bool = True
 
     def __call__(
-        self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
+        self,
+        candidate: Candidate,
+        *,
+        seed: int,
+        folder: Path,
+        limits: Limits,
+        report: Report,
+        rungs: Collection[int] = (),
     ) -> Outcome:
         """Evaluate one candidate; see `Evaluator`."""
         figures = _static(candidate)
+        with accounting(self.bench.task.memory_budget_mb) as memory:
+            try:
+                return self._evaluated(
+                    candidate, seed, folder, limits, report, rungs, figures, memory
+                )
+            except (Diverged, OutOfMemory) as error:
+                found = {**violations(limits, figures), "training": 1.0}
+                figures.update(_memory(memory))
+                return Outcome("pruned", {}, found, figures, str(error))
+
+    def _evaluated(
+        self,
+        candidate: Candidate,
+        seed: int,
+        folder: Path,
+        limits: Limits,
+        report: Report,
+        rungs: Collection[int],
+        figures: dict[str, Any],
+        memory: Account,
+    ) -> Outcome:
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
-        if early := self.forecast.over(candidate, limits):
-            found = violations(limits, early)
-            figures.update({f"predicted_{name}": value for name, value in early.items()})
+        if self.timed and (over := self._predict(candidate, limits, figures)):
+            found = violations(limits, over)
             return Outcome("infeasible", {}, found, figures, f"predicted: {reason(found)}")
-        model, lessons, inherited = _build(self.bench, candidate, seed)
+        model, lessons, inherited = build_student(self.bench, candidate, seed)
         figures["inherited_fraction"] = inherited
-        figures["inherited_from"] = self.bench.source[0]
-        figures.update(sampling_figures(model, self.bench.task.latency_batch))
-        self.forecast.learn(candidate, figures["latency_ms"])
+        figures["inherited_from"] = self.bench.source[0] if self.bench.task.inherit else "nothing"
+        if self.timed:
+            figures.update(sampling_figures(model, self.bench.task.latency_batch))
+            self.forecast.learn(candidate, figures["latency_ms"])
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
             return Outcome("infeasible", {}, found, figures, reason(found))
         adapted = beginning(model.unet, self.bench, candidate, seed)
         started = time.monotonic()
-        try:
-            training = course(adapted, lessons, candidate, seed, self.bench.teacher.unet)
-            ended = _train(training, candidate.distillation.iterations, report, figures)
-        except Diverged as error:
-            return Outcome("pruned", {}, {**found, "training": 1.0}, figures, str(error))
+        teacher = self.bench.teacher.unet
+        # A rung compares latencies, too, which another device cannot tell.
+        marks, total = _marks(candidate, rungs if self.timed else ())
+        training = course(adapted, lessons, candidate, seed, teacher, marks)
+
+        def look() -> dict[str, float]:
+            if adapted.unet.spec != candidate.unet:
+                return {}  # still on its way to the network that it is to be compared as
+            reference, sampler = self.facts["reference"], candidate.sampler
+            now = standing(self.bench, reference, adapted.unet, sampler, model.levels)
+            return {**now, "latency_ms": figures["latency_ms"], "size_mb": figures["size_mb"]}
+
+        ended = _train(training, total, look, marks, report, figures)
         figures["training_s"] = round(time.monotonic() - started, 2)
-        figures.update(decisions(adapted))
+        figures.update({**decisions(adapted), **_memory(memory)})
         if ended:
             return Outcome("pruned", {}, found, figures, ended)
         model = dataclasses.replace(model, unet=adapted.unet)
         if model.unet.spec != candidate.unet:  # the gate refused, and it is as large as it costs
-            figures.update(_static(dataclasses.replace(candidate, unet=model.unet.spec)))
-            figures.update(sampling_figures(model, self.bench.task.latency_batch))
+            kept = dataclasses.replace(candidate, unet=model.unet.spec)
+            figures.update(_static(kept))
+            if self.timed:
+                self._predict(kept, limits, figures)
+                figures.update(sampling_figures(model, self.bench.task.latency_batch))
         return self._scored(candidate, model, seed, folder, limits, figures)
+
+    def _predict(
+        self, candidate: Candidate, limits: Limits, figures: dict[str, Any]
+    ) -> dict[str, float]:
+        """Write down what is told of a candidate; returns what will be over a limit."""
+        told, over = self.forecast.told(candidate, limits)
+        figures.update({f"predicted_{name}": value for name, value in told.items()})
+        return over
+
+    def time(self, outcome: Outcome, *, folder: Path, limits: Limits) -> Outcome:
+        """Time a model that was trained elsewhere; see `Evaluator`."""
+        model = load_model(folder)
+        figures = {**outcome.attributes}
+        drawn = from_dict(Candidate, model.card["candidate"])
+        candidate = dataclasses.replace(drawn, unet=model.unet.spec)
+        self._predict(candidate, limits, figures)
+        figures.update(sampling_figures(model, self.bench.task.latency_batch))
+        self.forecast.learn(candidate, figures["latency_ms"])
+        figures.update(gains(self.facts, figures))
+        write_json(folder / CARD, {**model.card, "figures": figures})
+        return _complete(limits, figures)
 
     def _scored(
         self,
@@ -131,30 +224,44 @@ class _Evaluation:
         figures: dict[str, Any],
     ) -> Outcome:
         bench = self.bench
-        start, labels = bench.start(bench.task.quality.noise_seed), bench.labels()
-        size = bench.task.quality.batch
-        images = generate(
-            model.unet, model.sampler.solver, model.levels, start, labels, batch=size
-        )
-        if not np.isfinite(images).all():
-            found = {**violations(limits, figures), "training": 1.0}
-            return Outcome("pruned", {}, found, figures, "its images are not finite")
+        with within(f"sampling {bench.task.quality.batch} images at a time"):
+            images = pictured(bench, model.unet, model.sampler, model.levels)
         quality = bench.judge.score(images)
         figures.update(quality_figures(quality))
-        figures.update(comparison(self.facts, quality, figures))
+        if self.timed:
+            figures.update(comparison(self.facts, quality, figures))
+        else:
+            figures.update(compared(self.facts["reference"], quality))
+        about = bench, model, self.facts["reference"], bench.task.quality.noise_seed
+        figures.update(at_resolutions(*about))
         save_grid(folder / "samples.png", images)
         card = {
             "kind": "student",
             "candidate": to_dict(candidate),
+            "resolutions": candidate.curriculum.sides(candidate.unet.resolution),
             "seed": seed,
             "digests": bench.digests,
             "figures": figures,
             "changes": json.loads(figures.get("changes", "[]")),
+            "memory": json.loads(figures["memory_plan"]),
         }
         save_model(folder, model.unet, model.sampler, model.levels, card)
-        values = {name: figures[name] for name in ("gap", "latency_ms", "size_mb")}
-        found = violations(limits, figures)
-        return Outcome("complete", values, found, figures, reason(found))
+        return _complete(limits, figures) if self.timed else Outcome("trained", {}, {}, figures)
+
+
+def _complete(limits: Limits, figures: dict[str, Any]) -> Outcome:
+    values = {name: figures[name] for name in ("gap", "latency_ms", "size_mb")}
+    found = violations(limits, figures)
+    return Outcome("complete", values, found, figures, reason(found))
+
+
+def _memory(account: Account) -> dict[str, Any]:
+    """What training was planned for, what it took, and what was changed, as figures of a trial."""
+    taken = [plan["measured_mb"] for plan in account.plans.values()]
+    return {
+        "training_memory_mb": max(taken, default=0.0),
+        "memory_plan": json.dumps(account.facts()),
+    }
 
 
 def _static(candidate: Candidate) -> dict[str, Any]:
@@ -162,25 +269,58 @@ def _static(candidate: Candidate) -> dict[str, Any]:
     return {**cost(candidate.unet).figures, "macs_per_image": every}
 
 
-def _build(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
+def build_student(bench: Bench, candidate: Candidate, seed: int) -> tuple[Model, Lessons, float]:
+    """A candidate before it is trained.
+
+    Args:
+        bench: it inherits from its teacher or supernet, if the task lets it.
+        candidate: what is built.
+        seed: of fresh weights.
+
+    Returns:
+        The model, what it is to learn, and the share of its weights that is inherited.
+    """
     unet = build_network(candidate.unet, candidate.step_widths, seed)
-    name, source, order = bench.source
-    if candidate.step_widths and name == "teacher":
-        order = "ranked"  # for the narrow steps use the leading channels
-    inherited = inherit(unet, source, order)
+    fraction = 0.0
+    if bench.task.inherit:
+        name, source, order = bench.source
+        if candidate.step_widths and name == "teacher":
+            order = "ranked"  # for the narrow steps use the leading channels
+        fraction = inherit(unet, source, order).fraction
     path = bench.bank.schedule(candidate.sampler.schedule, candidate.sampler.nfe)
-    lessons = Lessons(bench.bank, path)
-    return Model(unet, candidate.sampler, lessons.levels, {}), lessons, inherited.fraction
+    lessons = Lessons(bench.bank, path, solver=candidate.sampler.solver)
+    return Model(unet, candidate.sampler, lessons.levels, {}), lessons, fraction
+
+
+def _marks(candidate: Candidate, rungs: Collection[int]) -> tuple[dict[int, int], int]:
+    """The rung at an iteration, and how many iterations there are.
+
+    Under a curriculum a rung is where as much compute is spent, and none at a lower resolution.
+    """
+    total = candidate.distillation.iterations
+    several = resolutions(candidate)
+    if several is None:
+        return {rung: rung for rung in rungs}, total
+    spent = {several.after(rung / total): rung for rung in rungs}
+    first = several.iterations - several.stages[-1].iterations
+    return {i: rung for i, rung in spent.items() if i > first}, several.iterations
 
 
 def _train(
-    training: Iterator[tuple[int, float]], total: int, report: Report, figures: dict[str, Any]
+    training: Iterator[tuple[int, float]],
+    total: int,
+    look: Callable[[], dict[str, float]],
+    marks: Mapping[int, int],
+    report: Report,
+    figures: dict[str, Any],
 ) -> str:
     """Distill to the end; returns why it stopped early, or nothing."""
-    rungs = {total * i // RUNGS for i in range(1, RUNGS)}
+    asking = {total * i // PARTS for i in range(1, PARTS)}
     for iteration, loss in training:
         figures["loss"] = loss
-        if iteration in rungs and report(iteration, {"loss": loss}):
+        scores = look() if iteration in marks else {}
+        rung = marks.get(iteration, iteration)
+        if (scores or iteration in asking) and report(rung, {"loss": loss, **scores}):
             return f"stopped after {iteration} of {total} iterations"
     return ""
 
@@ -196,11 +336,23 @@ def comparison(facts: dict[str, Any], quality: Quality, figures: dict[str, Any])
     Returns:
         retention with its interval, speedup, speedup_training_free, compression, memory_reduction.
     """
+    kept = compared(facts["reference"], quality)
+    return {**kept, **gains(facts, {**figures, **kept})}
+
+
+def gains(facts: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    """How much faster and smaller a candidate is than the reference.
+
+    Args:
+        facts: as `prepare` returns them.
+        figures: of the candidate, its retention among them.
+
+    Returns:
+        speedup, speedup_training_free, compression, memory_reduction.
+    """
     reference = facts["reference"]
-    kept = compared(reference, quality)
-    free = fastest_free(facts["training_free"], kept["retention"])
+    free = fastest_free(facts["training_free"], figures["retention"])
     return {
-        **kept,
         "speedup": reference["latency_ms"] / figures["latency_ms"],
         "speedup_batch1": reference["latency_batch1_ms"] / figures["latency_batch1_ms"],
         # Where no training-free point keeps as much, the reference itself is the one to beat.
@@ -226,7 +378,7 @@ def remeasure(
     """
     bench = open_bench(task, workspace)
     facts = measure_reference(bench, workspace, silent)
-    judge, again = judged_again(bench, progress, "measuring the reference again")
+    judge, again = judged_again(bench, workspace, progress, "measuring the reference again")
     other = {**facts, "reference": {**facts["reference"], **again}}
     start, labels = bench.start(task.quality.report_noise_seed), bench.labels()
     rows = []

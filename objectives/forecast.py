@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import Untraceable
 from ado_nas.measure.footprint import sampling_bytes
-from ado_nas.measure.predictor import Predictor, Timed, grid, load_table
+from ado_nas.measure.predictor import LEAST, Predictor, Timed, grid, kept_table, load_table
 from ado_nas.specs import Candidate, UNetSpec
 from ado_nas.widths import by_step
 from objectives.scores import Limits
 
 CALIBRATED = 8  # timings of its own before a worker trusts its predictions
+RECENT = 64  # timings that a prediction is fitted to; more take longer and say little more
 MEMORY_BOUND = 0.5  # predicted peaks were at most this much over the measured ones
+Figures = dict[str, float]
 
 
 @dataclass(eq=False)
@@ -32,33 +35,48 @@ class Forecast:
         if not candidate.step_widths:  # the predictor is fitted to one network at a time
             self.timed.append(Timed(candidate.unet, candidate.sampler.nfe, latency_ms))
 
-    def over(self, candidate: Candidate, limits: Limits) -> dict[str, Any]:
-        """Figures that will be over a limit by more than the prediction's error.
+    def told(self, candidate: Candidate, limits: Limits) -> tuple[Figures, Figures]:
+        """What can be told of a candidate.
+
+        Operators are timed for it only where latency has a limit, and memory is worked out only
+        where that has one; else a latency is told from what happens to be known.
 
         Args:
             candidate: not built yet.
-            limits: what is allowed; nothing is predicted that has no limit.
+            limits: what is allowed.
 
         Returns:
-            ``latency_ms`` or ``peak_memory_mb`` as predicted; empty where nothing is known to be
-            over.
+            ``latency_ms`` and ``peak_memory_mb`` as predicted, as far as they are known; and those
+            of them that are over a limit by more than the prediction's error.
         """
-        found: dict[str, Any] = {}
-        if limits.max_latency_ms and len(self.timed) >= CALIBRATED:
-            late, bound = self.latency_ms(candidate)
-            if late > limits.max_latency_ms * (1 + bound):
-                found["latency_ms"] = late
-        if limits.max_memory_mb:
-            large = self.memory_mb(candidate)
-            if large is not None and large > limits.max_memory_mb * (1 + MEMORY_BOUND):
-                found["peak_memory_mb"] = large
-        return found
+        found: Figures = {}
+        over: Figures = {}
+        limit = limits.max_latency_ms if len(self.timed) >= CALIBRATED else None
+        if limit or len(self.timed) >= LEAST:
+            found["latency_ms"], bound = self.latency_ms(candidate, bool(limit))
+            if limit and found["latency_ms"] > limit * (1 + bound):
+                over["latency_ms"] = found["latency_ms"]
+        if limits.max_memory_mb and (large := self.memory_mb(candidate)) is not None:
+            found["peak_memory_mb"] = large
+            if large > limits.max_memory_mb * (1 + MEMORY_BOUND):
+                over["peak_memory_mb"] = large
+        return found, over
 
-    def latency_ms(self, candidate: Candidate) -> tuple[float, float]:
-        """Milliseconds per image, and the relative error that nine in ten stay under."""
-        specs = networks(candidate)
-        predictor = self._known([*specs, *(t.unet for t in self.timed)]).refined(self.timed)
-        return sum(predictor.predict(spec, 1) for spec in specs), predictor.bound
+    def latency_ms(self, candidate: Candidate, measure: bool = True) -> tuple[float, float]:
+        """How long sampling will take.
+
+        Args:
+            candidate: not built yet.
+            measure: whether to time operators that are not in the table.
+
+        Returns:
+            Milliseconds per image, and the relative error that nine in ten stay under.
+        """
+        specs, seen = networks(candidate), self.timed[-RECENT:]
+        table = self._known([*specs, *(t.unet for t in seen)]) if measure else self._kept()
+        unit = 1.0 if table.times else _unit(table, seen)
+        predictor = table.refined([replace(t, latency_ms=t.latency_ms / unit) for t in seen])
+        return unit * sum(predictor.predict(spec, 1) for spec in specs), predictor.bound
 
     def memory_mb(self, candidate: Candidate) -> float | None:
         """Peak of sampling a batch; None where it cannot be told."""
@@ -75,6 +93,17 @@ class Forecast:
         if self._table is None or any(o not in self._table.times for o in wanted):
             self._table = load_table(wanted, self.batch, self.tables)
         return self._table
+
+    def _kept(self) -> Predictor:
+        """The table as it is; without one, a rough model of operators that timings refine."""
+        if self._table is None:
+            self._table = kept_table(self.batch, self.tables) or Predictor(self.batch, {})
+        return self._table
+
+
+def _unit(table: Predictor, seen: Sequence[Timed]) -> float:
+    """How many times longer networks took than a table says that knows no device."""
+    return median(t.latency_ms / table.predict(t.unet, t.steps) for t in seen)
 
 
 def networks(candidate: Candidate) -> tuple[UNetSpec, ...]:

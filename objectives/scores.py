@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, TaskSpec
 
 Report = Callable[[int, dict[str, float]], bool]
-"""Called after each rung with (rung, scores so far); True asks the evaluation to stop."""
+"""Called now and then with (iterations done, scores so far); True asks it to stop."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Limits:
     max_size_mb: float | None = None
     max_memory_mb: float | None = None
     min_retention: float = 0.5
+    every_resolution: bool = False  # the least retention is asked for at all that are judged
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Outcome:
     """The end of one evaluation.
 
     `state` is ``complete`` (trained and scored), ``pruned`` (trained in part, or diverged, or out
-    of memory: `reason` says which) or ``infeasible`` (over a limit before any training).
+    of memory: `reason` says which) or ``infeasible`` (over a limit before any training). Of an
+    evaluator that does not time, what would be complete is ``trained``, without values.
     `values` are gap, latency_ms and size_mb in natural units, for ``complete`` only.
-    `constraints` are those of `objectives.constraints`; names missing here count as met.
+    `constraints` are those of `objectives.constraints`; names missing here count as met, but
+    for training, which a pruned trial has met only where this says so.
     `attributes` are flat JSON scalars: every further figure that was measured.
     """
 
@@ -46,13 +49,27 @@ class Evaluator(Protocol):
     """Scores candidates against one prepared task; opened once per worker process."""
 
     def __call__(
-        self, candidate: Candidate, *, seed: int, folder: Path, limits: Limits, report: Report
+        self,
+        candidate: Candidate,
+        *,
+        seed: int,
+        folder: Path,
+        limits: Limits,
+        report: Report,
+        rungs: Collection[int] = (),
     ) -> Outcome:
-        """Evaluate one candidate and leave its model folder and sample grid in `folder`."""
+        """Evaluate one candidate and leave its model folder and sample grid in `folder`.
+
+        After the iterations in `rungs` the scores reported are gap, retention, retention_high,
+        latency_ms and size_mb.
+        """
+
+    def time(self, outcome: Outcome, *, folder: Path, limits: Limits) -> Outcome:
+        """Time the model in `folder` on this device, which makes a trained outcome complete."""
 
 
 class EvaluationModule(Protocol):
-    """The three entry points a worker process finds in the module named by its dotted path."""
+    """The entry points a worker process finds in the module named by its dotted path."""
 
     def prepare(self, task: TaskSpec, workspace: Path, progress: Progress) -> dict[str, Any]:
         """Build or load teacher, trajectories and judge; return the study's plain-JSON facts.
@@ -62,11 +79,21 @@ class EvaluationModule(Protocol):
         (path of a PNG)}, ``training_free`` [{solver, schedule, nfe, gap, gap_low, gap_high,
         retention, latency_ms}], ``environment`` {...}, ``digests`` {data, teacher, trajectories,
         features}, ``seconds`` {teacher, trajectories, ...}, ``task`` (the task with what only the
-        data could tell), ``hardware`` (fields of `ado_nas.hardware.Hardware`).
+        data could tell), ``hardware`` (fields of `ado_nas.hardware.Hardware`), ``parts`` (by
+        name of `studies.parts.SECTIONS`, the folders a worker on another machine needs).
         """
 
-    def open_evaluator(self, task: TaskSpec, workspace: Path) -> Evaluator:
-        """Load what `prepare` made."""
+    def surroundings(self) -> dict[str, Any]:
+        """What a figure measured on this machine is recorded with, as ``environment`` above."""
+
+    def open_evaluator(
+        self, task: TaskSpec, workspace: Path, facts: dict[str, Any], timed: bool
+    ) -> Evaluator:
+        """Load what `prepare` made; without `timed`, for a device that is not the study's.
+
+        Raises:
+            StudyError: what is loaded is not what the study's facts say.
+        """
 
     def remeasure(
         self, task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress

@@ -1,4 +1,4 @@
-"""optuna-dashboard on a workspace, in a process of its own, with every trial's artifacts.
+"""optuna-dashboard on a workspace, in a process of its own, with artifacts, notes and figures.
 
 ``python -m reports.dashboard URL --artifacts DIR`` serves; `run` starts that, waits until it
 answers and stops it on Ctrl-C.
@@ -155,17 +155,19 @@ class _Handler(WSGIRequestHandler):
 
 
 def _serve(storage_url: str, artifacts: Path, host: str, port: int) -> None:
+    from reports.annotation import Annotator
     from studies.storage import open_store
 
     try:
-        storage = open_store(storage_url).storage
+        store = open_store(storage_url)
     except StudyError as error:
         sys.exit(str(error))
     # Imported after the storage has answered: it takes seconds.
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
-    application = wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts))
+    application = wsgi(store.storage, artifact_store=FileSystemArtifactStore(artifacts))
+    application.install(Annotator(store))
     kind = _Server6 if ":" in host else _Server
     with make_server(host, port, application, server_class=kind, handler_class=_Handler) as server:
         server.serve_forever()

@@ -13,6 +13,7 @@ from typing import Any
 
 from reports.hypervolume import history
 from reports.measurements import searched
+from reports.predictions import errors
 from reports.summary import entry, summary
 from studies.record import StudyRecord, TrialRecord
 
@@ -27,7 +28,8 @@ def document(record: StudyRecord) -> dict[str, Any]:
 
     Returns:
         The keys of `search --json` without the report's path, then trials, training_free,
-        remeasured, hypervolume_history, reference_point, environment, digests and config.
+        remeasured, predictions, hypervolume_history, reference_point, environment, digests and
+        config.
     """
     short = summary(record, None)
     del short["report"]
@@ -39,6 +41,7 @@ def document(record: StudyRecord) -> dict[str, Any]:
         "training_free": record.training_free,
         "trials": [_trial(record, trial) for trial in record.trials],
         "remeasured": record.remeasured,
+        "predictions": errors(record),
         "hypervolume_history": [{"number": n, "hypervolume": v} for n, v in history(record)],
         "reference_point": record.reference_point,
         "environment": record.environment,

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports import wording
-from reports.commands import commands
+from reports import finalists, wording
+from reports.commands import commands, taking
 from reports.markup import Child, Html, element, table
 from reports.measurements import front, real
 from studies.record import StudyRecord
 from studies.selection import RULE
+
+_LONG = ("samples", "replicates", "resolutions")  # of the reference, told elsewhere or to machines
 
 
 def notes(record: StudyRecord) -> Html:
@@ -23,8 +25,15 @@ def notes(record: StudyRecord) -> Html:
     Returns:
         A list of sentences.
     """
-    found = [_gap(record), _retention(record), _latency(record), _again(record), _seeds(), _pick()]
-    found += [f"Because of the device, {sentence}." for sentence in record.left_out]
+    found = [
+        _gap(record),
+        _retention(record),
+        _latency(record),
+        _again(record),
+        _seeds(record),
+        _pick(),
+        _carried(record),
+    ]
     return element("ul", *(element("li", text) for text in found if text), class_="notes")
 
 
@@ -38,7 +47,7 @@ def progress_line(record: StudyRecord) -> str:
 
 
 def reproduce(record: StudyRecord, workspace: Path) -> Html:
-    """The commands that repeat the study and use its pick.
+    """The commands that repeat the study and use its pick, and how the pick is loaded.
 
     Args:
         record: the study.
@@ -51,8 +60,11 @@ def reproduce(record: StudyRecord, workspace: Path) -> Html:
         "dl",
         *(
             child
-            for purpose, line in commands(record, workspace)
-            for child in (element("dt", purpose), element("dd", element("code", line, tabindex=0)))
+            for purpose, lines in (*commands(record, workspace), *taking(record, workspace))
+            for child in (
+                element("dt", purpose),
+                element("dd", element("code", lines, tabindex=0)),
+            )
         ),
         class_="commands",
     )
@@ -71,7 +83,7 @@ def environment(record: StudyRecord) -> Html:
         ("Environment", record.environment),
         (
             "Reference",
-            {k: v for k, v in record.reference.items() if k not in ("samples", "replicates")},
+            {k: v for k, v in record.reference.items() if k not in _LONG},
         ),
         ("Digests", record.digests),
         ("Settings", record.config),
@@ -158,12 +170,30 @@ def _again(record: StudyRecord) -> str:
     )
 
 
+def _carried(record: StudyRecord) -> str:
+    taken = [str(t.attributes["from"]).rpartition(":")[0] for t in record.trials if t.carried]
+    if not taken:
+        return ""
+    names = " and ".join(dict.fromkeys(taken))
+    return (
+        f"{wording.count(len(taken), 'trial')} came with their scores from {names}, a study with "
+        "equal teacher, data, trajectories, features and device; they count in no budget."
+    )
+
+
 def _pick() -> str:
     return f"The pick is, {RULE}."
 
 
-def _seeds() -> str:
-    return (
-        "Each student was trained once, with one seed: the intervals cover other noise and other "
+def _seeds(record: StudyRecord) -> str:
+    others = "The others were each" if record.finalists else "Each student was"
+    once = (
+        f"{others} trained once, with one seed: their intervals cover other noise and other "
         "held-out images, for student and reference together, not the luck of training."
+    )
+    if not record.finalists:
+        return once
+    return (
+        f"{finalists.summary(record)} Their figures are means over these seeds, and their "
+        f"intervals cover the luck of training. {once}"
     )

@@ -15,7 +15,7 @@ from reports.measurements import Measurements, front
 from studies.record import StudyRecord
 
 SHOWN = 12  # grids that are shown without being asked for
-BUDGET_BYTES = 2_000_000  # of PNG in all, so that page and Plotly stay within 8 MB
+BUDGET_BYTES = 1_300_000  # of PNG in all, so that page and Plotly stay within 8 MB
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Grid:
     source: str
     alternative: str
     anchor: str = ""
+    trial: int | None = None
 
 
 @dataclass
@@ -36,17 +37,17 @@ class Purse:
     left: int = BUDGET_BYTES
 
 
-def grids(record: StudyRecord, workspace: Path) -> list[Grid]:
+def grids(record: StudyRecord, workspace: Path, purse: Purse) -> list[Grid]:
     """The reference's grid, then the pick's, then the other front members' by latency.
 
     Args:
         record: the study.
         workspace: what relative paths in the record start from.
+        purse: what the page may still take.
 
     Returns:
         One grid each; the first is always the reference.
     """
-    purse = Purse()
     samples = str(record.reference.get("samples") or "")
     nfe = record.reference.get("nfe", wording.ABSENT)
     reference = Grid(
@@ -57,6 +58,27 @@ def grids(record: StudyRecord, workspace: Path) -> list[Grid]:
     )
     members = sorted(front(record), key=lambda f: f.number != record.best)
     return [reference, *(_member(record, found, workspace, purse) for found in members)]
+
+
+def corners(record: StudyRecord, workspace: Path, purse: Purse) -> dict[str, str]:
+    """A corner of every other scored trial's grid, for the pointer, as long as they fit.
+
+    Args:
+        record: the study.
+        workspace: what relative paths in the record start from.
+        purse: what the page may still take.
+
+    Returns:
+        Data URIs by trial number; those of the front have a grid in the page.
+    """
+    found: dict[str, str] = {}
+    for trial in record.trials:
+        if not trial.folder or trial.number in record.front:
+            continue
+        source = data_uri(workspace / trial.folder / "samples.png", purse, corner=True)
+        if source:
+            found[str(trial.number)] = source
+    return found
 
 
 def wall(found: list[Grid]) -> Html:
@@ -77,12 +99,13 @@ def wall(found: list[Grid]) -> Html:
     return join([first, more])
 
 
-def data_uri(path: Path, purse: Purse) -> str:
+def data_uri(path: Path, purse: Purse, corner: bool = False) -> str:
     """An image file as a data URI, re-encoded so that nothing but pixels gets into the page.
 
     Args:
         path: a PNG or another image that Pillow reads.
         purse: what the page may still take; lowered by what this image takes.
+        corner: whether the upper left quarter will do.
 
     Returns:
         The URI, or "" where the file is missing, is no image or no longer fits.
@@ -91,6 +114,8 @@ def data_uri(path: Path, purse: Purse) -> str:
     try:
         with Image.open(path) as image:
             shown = image if image.mode in ("L", "RGB") else image.convert("RGB")
+            if corner:
+                shown = shown.crop((0, 0, shown.width // 2, shown.height // 2))
             shown.save(buffer, "PNG", optimize=True)
     except (OSError, ValueError, SyntaxError):
         return ""
@@ -111,7 +136,13 @@ def card(grid: Grid) -> Html:
         A ``figure`` element.
     """
     picture = (
-        element("img", src=grid.source, alt=grid.alternative, class_="samples")
+        element(
+            "img",
+            src=grid.source,
+            alt=grid.alternative,
+            class_="samples",
+            data_trial=grid.trial,
+        )
         if grid.source
         else element("div", "No sample grid was kept.", class_="samples missing")
     )
@@ -134,4 +165,5 @@ def _member(record: StudyRecord, found: Measurements, workspace: Path, purse: Pu
         data_uri(path, purse) if trial.folder else "",
         f"Samples of trial {found.number} from the same noise",
         f"#trial-{found.number}",
+        found.number,
     )

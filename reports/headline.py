@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports import wording
 from reports.markup import Child, Html, element, join
 from reports.measurements import Measurements, has_scores, pick, real
-from studies.record import StudyRecord, TrialRecord
+from studies.record import Finalist, StudyRecord, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def subtitle(record: StudyRecord) -> Html:
     if best is None:
         return join([_next_step(record)])
     reference = f"The reference is the teacher with {wording.sampler(record.reference)}. "
-    return join([reference, _against_training_free(best), _trust(best)])
+    return join([reference, _against_training_free(best), _trust(record, best)])
 
 
 def key_numbers(record: StudyRecord) -> list[KeyNumber]:
@@ -148,7 +148,10 @@ def _against_training_free(best: Measurements) -> str:
     )
 
 
-def _trust(best: Measurements) -> Child:
+def _trust(record: StudyRecord, best: Measurements) -> Child:
+    for found in record.finalists:
+        if found.number == best.number:
+            return _over_seeds(found)
     if not best.remeasured:
         return element(
             "strong", "These are the search's own scores; they were not measured again."
@@ -159,6 +162,16 @@ def _trust(best: Measurements) -> Child:
         )
     return (
         "These figures were measured again on noise and held-out images that the search never saw."
+    )
+
+
+def _over_seeds(found: Finalist) -> Child:
+    said = f"{found.repeats} of {wording.count(len(found.seeds), 'training')} from other seeds"
+    if not found.repeated:
+        return element("strong", f"The pick did not repeat: {said} did.")
+    return (
+        f"The pick repeated in {said}; its figures are their means, on noise and held-out images "
+        "that the search never saw."
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from reports import wording
+from reports.limits import candidates
 from reports.markup import Child, Html, element, join, table
-from reports.measurements import Measurements, cost, front, real, searched
+from reports.measurements import Measurements, cost, final, real, searched
 from studies.record import StudyRecord, TrialRecord
 
 FRONT_HEADERS = (
@@ -17,10 +18,9 @@ FRONT_HEADERS = (
     "Retention",
     "Gap",
     "Latency, ms",
-    "Faster",
     join(["than ", element("span", "training-free", class_="whole")]),
     "Size, MB",
-    "Smaller",
+    "Memory, MB",
     "Repeated",
 )
 
@@ -32,9 +32,11 @@ def front_table(record: StudyRecord) -> Html:
         record: the study.
 
     Returns:
-        A table, or a sentence where the front is empty.
+        A table, or a sentence where the front is empty. Rows that only a limit of memory brings
+        up are hidden; the page's script shows them.
     """
-    members = front(record)
+    found = [final(record, trial) for trial in candidates(record)]
+    members = [f for f in found if f]
     if not members:
         return element(
             "p", "The front is empty: no scored trial is within every limit.", class_="muted"
@@ -86,27 +88,39 @@ def _front_row(record: StudyRecord, found: Measurements, names: list[str]) -> Ht
     kept = wording.interval(found.retention_interval, wording.fraction)
     cells: list[Child] = [
         _twice(
-            wording.fraction(found.retention), wording.fraction(own.retention) if own else "", kept
+            wording.fraction(found.retention),
+            wording.fraction(own.retention) if own else "",
+            f"[{kept}]" if kept else "",
         ),
         _twice(wording.number(found.gap), wording.number(own.gap) if own else ""),
-        _twice(wording.number(found.latency_ms), wording.number(own.latency_ms) if own else ""),
-        wording.times(found.speedup),
+        _twice(
+            wording.number(found.latency_ms),
+            wording.number(own.latency_ms) if own else "",
+            f"{wording.times(found.speedup)} faster",
+        ),
         wording.times(found.speedup_training_free),
-        wording.number(found.size_mb),
-        wording.times(found.compression),
+        _twice(wording.number(found.size_mb), "", f"{wording.times(found.compression)} smaller"),
+        wording.number(cost(trial, "peak_memory_mb")),
         _repeated(found),
     ]
     head = element("th", *_label(record, found.number), scope="row")
-    values = [_setting(trial.params.get(name)) for name in names]
-    picked = "pick" if found.number == record.best else None
-    return element("tr", head, *(element("td", c) for c in [*cells, *values]), class_=picked)
+    values = [element("td", _setting(trial.params.get(name))) for name in names]
+    return element(
+        "tr",
+        head,
+        *(element("td", c) for c in cells),
+        *values,
+        class_="pick" if found.number == record.best else None,
+        data_number=found.number,
+        hidden=found.number not in record.front,
+    )
 
 
 def _reference_row(record: StudyRecord, settings: int) -> Html:
     gap, latency, size = (real(record.reference, n) for n in ("gap", "latency_ms", "size_mb"))
-    one = wording.times(1.0)
-    cells = [wording.fraction(1.0), wording.number(gap), wording.number(latency), one, ""]
-    cells += [wording.number(size), one, ""] + [""] * settings
+    cells = [wording.fraction(1.0), wording.number(gap), wording.number(latency), ""]
+    memory = wording.number(real(record.reference, "peak_memory_mb"))
+    cells += [wording.number(size), memory, ""] + [""] * settings
     head = element("th", "Reference", scope="row")
     return element("tr", head, *(element("td", c) for c in cells), class_="reference")
 
@@ -116,8 +130,8 @@ def _label(record: StudyRecord, number: int) -> list[Child]:
     return [link, element("span", "pick", class_="tag") if number == record.best else None]
 
 
-def _twice(value: str, own: str, interval: str = "") -> Html:
-    small = element("small", f"[{interval}]") if interval else None
+def _twice(value: str, own: str, below: str = "") -> Html:
+    small = element("small", below) if below else None
     before = element("small", f"search {own}", class_="own") if own else None
     return join([value, small, before])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reports.palette import LIGHT, SYMBOLS
 
 SIZES = {
     "front": 11,
+    "unrepeated": 11,
     "dominated": 7,
     "infeasible": 8,
     "stopped": 9,
@@ -68,3 +70,35 @@ def ticks(costs: list[float]) -> dict[str, Any]:
     steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if span < 4 else (1, 2, 5) if span < 2000 else (1,)
     values = [step * 10.0**power for power in range(low, high) for step in steps]
     return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
+
+
+def upward(heights: Iterable[float | None]) -> list[float] | None:
+    """The range of an axis from 0 to just above the highest point; bars that go on are cut.
+
+    Args:
+        heights: of all points; None is a gap.
+
+    Returns:
+        Both ends; None without points.
+    """
+    top = max((y for y in heights if y is not None), default=0.0)
+    return [0.0, 1.12 * top] if top > 0 else None
+
+
+def broken(lines: Iterable[tuple[int, Sequence[tuple[float, float]]]]) -> dict[str, Any]:
+    """Many lines as one trace, with a gap after each.
+
+    Args:
+        lines: of each trial its number and its points (x, y).
+
+    Returns:
+        ``x``, ``y`` and, as ``customdata``, the trial's number, of a scatter trace.
+    """
+    x: list[float | None] = []
+    y: list[float | None] = []
+    numbers: list[int | None] = []
+    for number, points in lines:
+        x += [*(across for across, _ in points), None]
+        y += [*(up for _, up in points), None]
+        numbers += [number] * len(points) + [None]
+    return {"x": x, "y": y, "customdata": numbers}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-VOID = ("img", "meta", "link", "br", "hr")
+VOID = ("img", "meta", "link", "br", "hr", "input")
 
 
 class Html(str):
@@ -48,6 +49,11 @@ def join(children: Iterable[Child], separator: str = "") -> Html:
         The children as one piece of HTML.
     """
     return Html(_text(separator).join(_text(c) for c in children if c is not None))
+
+
+def plain(text: Html) -> str:
+    """What a piece of HTML says, without its tags."""
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
 
 
 def table(

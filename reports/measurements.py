@@ -60,17 +60,16 @@ def searched(record: StudyRecord, trial: TrialRecord) -> Measurements | None:
 
 
 def final(record: StudyRecord, trial: TrialRecord) -> Measurements | None:
-    """The trial as reports quote it: re-measured figures win over the search's own.
+    """The trial as reports quote it: re-measured figures win, and those over several seeds most.
 
     Args:
-        record: the study, for its reference and its re-measured trials.
+        record: the study, for its reference, its re-measured trials and its finalists.
         trial: any of its trials.
 
     Returns:
         The figures, or None for a trial without scores.
     """
-    again = record.remeasured.get(trial.number, {})
-    return _measurements(record, trial, again) if has_scores(trial) else None
+    return _measurements(record, trial, record.again(trial.number)) if has_scores(trial) else None
 
 
 def front(record: StudyRecord) -> list[Measurements]:

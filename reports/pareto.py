@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports import hover, wording
-from reports.marks import bars, style, ticks
+from reports.marks import bars, style, ticks, upward
 from reports.measurements import (
     Measurements,
     cost,
@@ -37,22 +37,96 @@ def pareto(record: StudyRecord, axis: str) -> go.Figure:
         strip below.
     """
     stopped = _stopped(record, axis)
-    figure = go.Figure(layout=_layout(axis, bool(stopped.x)))
-    others = [t for t in record.trials if t.state == "complete" and t.number not in record.front]
-    scored = [(t, f) for t in others if (f := searched(record, t))]
-    members = front(record)
-    figure.add_trace(_trials("dominated", [f for t, f in scored if t.feasible], axis, record))
-    figure.add_trace(_trials("infeasible", [f for t, f in scored if not t.feasible], axis, record))
+    figure = go.Figure(layout=layout(axis, bool(stopped.x)))
+    found = by_role(record)
+    figure.add_trace(_trials("dominated", found["dominated"], axis, record))
+    figure.add_trace(_trials("infeasible", found["infeasible"], axis, record))
     figure.add_trace(_training_free(record, axis))
-    figure.add_trace(_staircase(members, axis))
-    figure.add_trace(_trials("front", members, axis, record))
+    figure.add_trace(_staircase(front(record), axis))
+    figure.add_trace(_trials("front", found["front"], axis, record))
+    figure.add_trace(_trials("unrepeated", found["unrepeated"], axis, record))
     figure.add_trace(_reference(record, axis))
     figure.add_trace(_pick(record, axis))
     if stopped.x:
         figure.add_trace(stopped)
     _limits(figure, record)
     figure.update_xaxes(ticks([x for trace in figure.data for x in trace.x]))
+    points = [y for trace in figure.data if trace.yaxis != "y2" for y in trace.y]
+    figure.update_layout(yaxis={"range": upward([1.0, *points])})
     return figure
+
+
+def layout(axis: str, strip: bool = False) -> dict[str, Any]:
+    """The layout of a view of retention over one cost.
+
+    Args:
+        axis: ``latency_ms`` or ``size_mb``.
+        strip: whether there is one below for trials without a score.
+
+    Returns:
+        Plotly's layout.
+    """
+    found: dict[str, Any] = {
+        "height": 400,
+        "margin": {"l": 58, "r": 14, "t": 12, "b": 52},
+        "showlegend": False,
+        "hovermode": "closest",
+        "template": "none",
+        "xaxis": {"type": "log", "title": {"text": AXES[axis]}},
+        "yaxis": {
+            "title": {"text": "Retention (1 = the reference)"},
+            "domain": [STRIP[1] + 0.05, 1.0] if strip else [0.0, 1.0],
+        },
+    }
+    if strip:
+        found["xaxis"]["anchor"] = "y2"
+        found["yaxis2"] = {
+            "domain": list(STRIP),
+            "range": [-1, 1],
+            "tickvals": [0],
+            "ticktext": ["stopped"],
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        }
+    return found
+
+
+def by_role(record: StudyRecord) -> dict[str, list[Measurements]]:
+    """The scored trials with a retention, as figures tell them apart.
+
+    Args:
+        record: the study.
+
+    Returns:
+        Under ``dominated`` and ``infeasible`` the search's own figures, under ``front`` and
+        ``unrepeated`` the final ones.
+    """
+    others = [t for t in record.trials if t.state == "complete" and t.number not in record.front]
+    scored = [(t, f) for t in others if (f := searched(record, t))]
+    members = front(record)
+    found = {
+        "dominated": [f for t, f in scored if t.feasible],
+        "infeasible": [f for t, f in scored if not t.feasible],
+        "front": [f for f in members if f.repeated is not False],
+        "unrepeated": [f for f in members if f.repeated is False],
+    }
+    return {role: [f for f in own if f.retention is not None] for role, own in found.items()}
+
+
+def free_points(record: StudyRecord, axes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The training-free points that have a retention and these costs; they are of one size.
+
+    Args:
+        record: the study.
+        axes: ``latency_ms`` or ``size_mb`` or both.
+
+    Returns:
+        The points as the study has them, with ``size_mb``.
+    """
+    size = real(record.reference, "size_mb")
+    rows = [{**p, "size_mb": size} for p in record.training_free]
+    return [p for p in rows if all(real(p, n) is not None for n in (*axes, "retention"))]
 
 
 def staircase(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -72,23 +146,20 @@ def staircase(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _trials(role: str, found: list[Measurements], axis: str, record: StudyRecord) -> go.Scatter:
-    shown = [f for f in found if f.retention is not None]
     return go.Scatter(
-        x=[getattr(f, axis) for f in shown],
-        y=[f.retention for f in shown],
-        error_y=bars([(f.retention or 0.0, f.retention_interval) for f in shown], role)
-        if role == "front"
+        x=[getattr(f, axis) for f in found],
+        y=[f.retention for f in found],
+        error_y=bars([(f.retention or 0.0, f.retention_interval) for f in found], role)
+        if role in ("front", "unrepeated")
         else None,
-        hovertext=[hover.scored(record.trial(f.number), f) for f in shown],
-        customdata=[f.number for f in shown],
+        hovertext=[hover.scored(record.trial(f.number), f) for f in found],
+        customdata=[f.number for f in found],
         **style(role),
     )
 
 
 def _training_free(record: StudyRecord, axis: str) -> go.Scatter:
-    size = real(record.reference, "size_mb")
-    rows = [{**p, "size_mb": size} for p in record.training_free]
-    rows = [p for p in rows if real(p, axis) is not None and real(p, "retention") is not None]
+    rows = free_points(record, (axis,))
     return go.Scatter(
         x=[p[axis] for p in rows],
         y=[p["retention"] for p in rows],
@@ -120,7 +191,7 @@ def _pick(record: StudyRecord, axis: str) -> go.Scatter:
         x=[getattr(found, axis)] if there else [],
         y=[found.retention] if there and found else [],
         mode="markers",
-        meta={"role": "front"},
+        meta={"role": "front", "axis": axis},  # by which the page's script moves it
         hoverinfo="skip",
         marker={
             "symbol": "circle-open",
@@ -169,31 +240,3 @@ def _limits(figure: go.Figure, record: StudyRecord) -> None:
         figure.add_hline(
             y=least, line={"width": 1, "dash": "dot", "color": LIGHT["infeasible"]}, layer="below"
         )
-
-
-def _layout(axis: str, strip: bool) -> dict[str, Any]:
-    layout: dict[str, Any] = {
-        "height": 400,
-        "margin": {"l": 58, "r": 14, "t": 12, "b": 52},
-        "showlegend": False,
-        "hovermode": "closest",
-        "template": "none",
-        "xaxis": {"type": "log", "title": {"text": AXES[axis]}},
-        "yaxis": {
-            "title": {"text": "Retention (1 = the reference)"},
-            "rangemode": "tozero",
-            "domain": [STRIP[1] + 0.05, 1.0] if strip else [0.0, 1.0],
-        },
-    }
-    if strip:
-        layout["xaxis"]["anchor"] = "y2"
-        layout["yaxis2"] = {
-            "domain": list(STRIP),
-            "range": [-1, 1],
-            "tickvals": [0],
-            "ticktext": ["stopped"],
-            "showgrid": False,
-            "zeroline": False,
-            "fixedrange": True,
-        }
-    return layout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from plotly.offline import get_plotlyjs
 
@@ -27,6 +28,8 @@ def whole(
     sections: Sequence[Html],
     footer: Html,
     charts: Sequence[Chart],
+    data: Html | None = None,
+    scripts: Sequence[Html] = (),
 ) -> str:
     """A page that needs nothing but itself.
 
@@ -38,21 +41,39 @@ def whole(
         sections: the content.
         footer: the last line.
         charts: the figures whose places are in the sections.
+        data: what the page's script reads besides the figures.
+        scripts: what comes after it; see `script`.
 
     Returns:
         The document, with styles, script, figures and Plotly inside.
     """
+    figures, labels = _labeled_once(charts)
     body = element(
         "body",
         element("a", f"Skip to the {links[0][1]}", href=f"#{links[0][1]}", class_="skip"),
         _header(eyebrow, links),
         element("main", *sections),
         footer,
-        json_script("figures", {c.identifier: c.figure for c in charts}),
-        element("script", _plotly()) if charts else None,
-        element("script", Html(_asset("page.js"))),
+        json_script("figures", figures),
+        json_script("labels", labels),
+        element("script", _plotly(), type="text/plain", id="plotly") if charts else None,
+        data,
+        script("page"),
+        *scripts,
     )
     return "<!doctype html>\n" + element("html", _head(title), body, lang="en")
+
+
+def script(name: str) -> Html:
+    """A script of the assets.
+
+    Args:
+        name: of its file, without the ending.
+
+    Returns:
+        A ``script`` element.
+    """
+    return element("script", Html(_asset(f"{name}.js")))
 
 
 def section(identifier: str, title: str, *children: Html | None) -> Html:
@@ -104,6 +125,25 @@ def footer(*data: Child) -> Html:
     """
     said = ["The same figures as data: ", *data, ". "] if data else []
     return element("footer", *said, "This page asks nothing of any network.")
+
+
+def _labeled_once(charts: Sequence[Chart]) -> tuple[dict[str, Any], list[str]]:
+    """The figures by identifier, and the labels of their points, which name their places there.
+
+    Figures show the same trials, whose labels are most of what there is to say of them.
+    """
+    places: dict[str, int] = {}
+
+    def named(trace: dict[str, Any]) -> dict[str, Any]:
+        words = trace.get("hovertext")
+        if not isinstance(words, list):
+            return trace
+        return {**trace, "hovertext": [places.setdefault(w, len(places)) for w in words]}
+
+    figures = {
+        c.identifier: {**c.figure, "data": [named(t) for t in c.figure["data"]]} for c in charts
+    }
+    return figures, list(places)
 
 
 def _head(title: str) -> Html:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.measurements import Measurements, front, pick, real
-from studies.record import StudyRecord
+from reports.measurements import Measurements, bounds, final, front, pick, real
+from reports.resolutions import by_resolution
+from studies.record import Finalist, StudyRecord
+from studies.selection import select
 
 if TYPE_CHECKING:
     from reports.page import ReportPaths
 
-TRAINED = ("complete", "pruned")
 REFERENCE = ("gap", "floor", "gaussian_gap", "latency_ms", "size_mb", "solver", "nfe")
 SECONDS = ("teacher", "trajectories", "search", "report")
 
@@ -24,16 +25,17 @@ def summary(record: StudyRecord, report_paths: ReportPaths | None) -> dict[str, 
 
     Returns:
         study, n_trials (trials that trained), states, front and best (figures re-measured where
-        that was done), hypervolume, reference, report (path of the page) and seconds. Strict JSON
-        values only.
+        that was done, over several seeds for finalists), finalists, hypervolume, reference,
+        report (path of the page) and seconds. Strict JSON values only.
     """
     best = pick(record)
     return {
         "study": record.name,
-        "n_trials": sum(record.states[state] for state in TRAINED),
+        "n_trials": record.trained,
         "states": record.states,
         "front": [entry(record, found) for found in front(record)],
         "best": entry(record, best) if best else None,
+        "finalists": [finalist_entry(f) for f in record.finalists],
         "hypervolume": real({"hypervolume": record.hypervolume}, "hypervolume"),
         "reference": {name: _value(record.reference.get(name)) for name in REFERENCE},
         "report": str(report_paths.html) if report_paths else None,
@@ -50,19 +52,76 @@ def entry(record: StudyRecord, found: Measurements) -> dict[str, Any]:
 
     Returns:
         number, values {gap, latency_ms, size_mb}, retention, retention_interval, compression,
-        speedup, speedup_training_free, spec_hash and repeated (None until it was measured again).
+        speedup, speedup_training_free, spec_hash, repeated (None until it was measured again) and
+        resolutions (see `by_resolution`).
     """
     return {
         "number": found.number,
         "values": {"gap": found.gap, "latency_ms": found.latency_ms, "size_mb": found.size_mb},
         "retention": found.retention,
-        "retention_interval": list(found.retention_interval) if found.retention_interval else None,
+        "retention_interval": _pair(found.retention_interval),
         "compression": found.compression,
         "speedup": found.speedup,
         "speedup_training_free": found.speedup_training_free,
         "spec_hash": record.trial(found.number).spec_hash,
         "repeated": found.repeated,
+        "resolutions": by_resolution(record, record.trial(found.number)),
     }
+
+
+def finalist_entry(found: Finalist) -> dict[str, Any]:
+    """One finalist as `search --json` and report.json give it.
+
+    Args:
+        found: the finalist.
+
+    Returns:
+        number, retention and gap over all seeds with their intervals, latency_ms, repeats,
+        failures (trainings that did not repeat), repeated, and seeds: seed, state, retention,
+        retention_interval, gap, latency_ms, repeated and reason of each training.
+    """
+    names = ("retention", "gap", "latency_ms")
+    return {
+        "number": found.number,
+        **{name: real(found.figures, name) for name in names},
+        **{f"{n}_interval": _pair(bounds(found.figures, n)) for n in ("retention", "gap")},
+        "repeats": found.repeats,
+        "failures": len(found.seeds) - found.repeats,
+        "repeated": found.repeated,
+        "seeds": [
+            {
+                **{name: row[name] for name in ("seed", "state", "reason", "repeated")},
+                **{name: real(row, name) for name in names},
+                "retention_interval": _pair(bounds(row, "retention")),
+            }
+            for row in found.seeds
+        ],
+    }
+
+
+def picked(record: StudyRecord, how: str) -> dict[str, Any]:
+    """The front member that a rule takes; what `show --pick --json` prints.
+
+    Args:
+        record: the study.
+        how: see `studies.selection.select`.
+
+    Returns:
+        ``pick``: the member as in ``front``, with the ``rule`` in words and its ``folder``.
+
+    Raises:
+        ConfigError: no such rule.
+        NegativeVerdict: nobody is within the limits, or the front is empty.
+    """
+    taken = select(record, how)
+    trial = record.trial(taken.number)
+    found = final(record, trial)
+    assert found is not None  # members of the front are scored
+    return {"pick": {**entry(record, found), "rule": taken.rule, "folder": trial.folder}}
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float] | None:
+    return list(interval) if interval else None
 
 
 def _value(value: Any) -> Any:

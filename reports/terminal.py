@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import html
-import re
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from ado_nas.errors import StudyError
 from ado_nas.progress import Progress
+from reports.markup import plain
 from reports.measurements import real
 from studies.record import StudyRecord, TrialRecord
 
@@ -105,7 +105,7 @@ def show_search(record: StudyRecord, found: dict[str, Any]) -> None:
     """
     from reports.headline import sentence
 
-    print(_plain(sentence(record)))
+    print(plain(sentence(record)))
     keys = ("number", "retention", "speedup", "speedup_training_free", "compression")
     table([{**{k: e[k] for k in keys}, **e["values"]} for e in found["front"]])
     print(f"report: {found['report']}")
@@ -120,7 +120,7 @@ def show_optimized(found: Mapping[str, Any]) -> None:
     """
     from reports.gains import sentence
 
-    print(_plain(sentence(found)))
+    print(plain(sentence(found)))
     if found.get("stages"):
         table([_stage_row(stage) for stage in found["stages"]])
     for name in ("model", "report"):
@@ -132,10 +132,11 @@ def show_schedules(found: Mapping[str, Any]) -> None:
     """What `schedule` found: all rows, then the one that was saved."""
     names = ("solver", "schedule", "learned", "nfe", "gap", "retention", "latency_ms")
     table([{name: row[name] for name in names} for row in found["rows"]])
-    best, reference = found["best"], found["reference"]
+    best, reference, content = found["best"], found["reference"], found.get("content")
+    first = "best of these" if content and content["better"] else "saved"
     print()
     print(
-        f"saved {best['solver']} with {best['schedule']} levels, {best['nfe']} NFE: retention "
+        f"{first}: {best['solver']} with {best['schedule']} levels, {best['nfe']} NFE: retention "
         f"{best['retention']:.3g} of {reference['solver']} with {reference['nfe']} NFE, "
         f"{reference['latency_ms'] / best['latency_ms']:.3g} times as fast"
     )
@@ -146,7 +147,21 @@ def show_schedules(found: Mapping[str, Any]) -> None:
         )
         if tuned["note"]:
             print(tuned["note"])
+    if content:
+        _show_content(content)
     print(found["path"])
+
+
+def _show_content(content: Mapping[str, Any]) -> None:
+    """Steps by content beside the fixed schedules, and which of them was saved."""
+    names = ("mean_nfe", "gap", "retention", "latency_ms")
+    sides = {"by content": content, "fixed": content["fixed"]}
+    print()
+    table([{"steps": side, **{n: row[n] for n in names}} for side, row in sides.items()])
+    proved = "better, and what was saved" if content["better"] else "not surely better"
+    low, high = content["ratio_interval"] or (math.nan, math.nan)
+    print(f"steps by content are {proved}: the fixed gap is {low:.3g} to {high:.3g} times theirs")
+    print(f"for `sample --schedule`: {content['path']}")
 
 
 def _stage_row(stage: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,11 +180,6 @@ def _stage_row(stage: Mapping[str, Any]) -> dict[str, Any]:
         "then": stage.get("action"),
         "why": stage.get("note") or "",
     }
-
-
-def _plain(text: str) -> str:
-    """A sentence of HTML without its tags."""
-    return html.unescape(re.sub(r"<[^>]+>", "", text))
 
 
 @contextmanager

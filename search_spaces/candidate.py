@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from ado_nas.specs import Candidate, DistillationSpec, UNetSpec
 from ado_nas.stature import start
 from search_spaces.chooser import Choice, Chooser, FixedChooser
+from search_spaces.curriculum import curriculum_params, draw_curriculum
 from search_spaces.distillation import (
     distillation_params,
     draw_distillation,
@@ -49,6 +50,7 @@ def draw(
     if "none" in space.adaptation and not room:
         distilled = dataclasses.replace(distilled, adaptation="none")
     drawn = Candidate(unet=unet, distillation=distilled, sampler=sampler, step_widths=shares)
+    drawn = draw_curriculum(space, chooser, drawn)
     return draw_feature_weight(space, chooser, drawn, base)
 
 
@@ -80,6 +82,7 @@ def params_of(candidate: Candidate, space: Space) -> dict[str, Choice]:
         **unet_params(candidate.unet, space),
         **distillation_params(candidate.distillation, candidate.sampler),
         **step_widths_params(candidate, space),
+        **curriculum_params(candidate, space),
     }
     return {d.name: found[d.name] for d in space.dimensions}
 

@@ -17,6 +17,8 @@ def draw_distillation(
 ) -> tuple[DistillationSpec, SamplerSpec]:
     """Draw how a student is distilled and how it is then sampled; see also `draw_feature_weight`.
 
+    Solvers that take the same steps count as the first of them in the space.
+
     Args:
         space: what can be chosen.
         chooser: who chooses.
@@ -26,12 +28,31 @@ def draw_distillation(
         The distillation, and the deterministic sampler that visits the levels it learned.
     """
     steps = choose(chooser, "steps", space.steps)
+    chosen = order(choose(chooser, "solver", space.solver), steps)
+    solver = next(name for name in space.solver if order(name, steps) == chosen)
     schedule = choose(chooser, "schedule", space.schedule)
     if steps == 1:  # one step goes from the first level to zero, whoever places the levels
         schedule = space.schedule[0]
     adaptation = choose(chooser, "adaptation", space.adaptation)
     learned = dataclasses.replace(base, steps=steps, adaptation=adaptation, feature_weight=0.0)
-    return learned, SamplerSpec("ddim", schedule, steps)
+    return learned, SamplerSpec(solver, schedule, steps)
+
+
+def order(solver: str, steps: int) -> tuple[str, int]:
+    """What a solver is in so many steps: the family of its rules and the order that it reaches.
+
+    Args:
+        solver: a multistep one.
+        steps: of a sampler whose last level is 0.
+
+    Returns:
+        The same for solvers that take the same steps, whatever the network.
+    """
+    family, _, highest = solver.partition("_")
+    number = {"ddim": 1, "unipc": 2}.get(solver) or int(highest.strip("m"))
+    # The first steps have less to remember; to 0, all but iPNDM take a first-order step.
+    reached = min(number, steps if family == "ipndm" else steps - 1)
+    return (family, reached) if reached > 1 else ("ddim", 1)
 
 
 def distillation_params(distillation: DistillationSpec, sampler: SamplerSpec) -> dict[str, Choice]:
@@ -46,6 +67,7 @@ def distillation_params(distillation: DistillationSpec, sampler: SamplerSpec) ->
     """
     return {
         "steps": sampler.nfe,
+        "solver": sampler.solver,
         "schedule": sampler.schedule,
         "adaptation": distillation.adaptation,
         "feature_weight": distillation.feature_weight,
@@ -68,7 +90,8 @@ def draw_feature_weight(
     """
     weight = choose(chooser, "feature_weight", space.feature_weight)
     learned = candidate.distillation
-    fixed = not candidate.step_widths and learned.adaptation == "none"
+    others = candidate.step_widths or candidate.curriculum
+    fixed = not others and learned.adaptation == "none"
     if 0.0 in space.feature_weight and not (fixed and shared(candidate.unet, teacher)):
         weight = 0.0
     learned = dataclasses.replace(learned, feature_weight=weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ado_nas.errors import SpecError, nearest
 from ado_nas.specs import (
@@ -11,6 +11,8 @@ from ado_nas.specs import (
     ATTENTION,
     CONVOLUTIONS,
     DOWNSAMPLES,
+    LATER,
+    MULTISTEP_SOLVERS,
     NORMS,
     SCHEDULES,
     SKIPS,
@@ -20,7 +22,11 @@ from ado_nas.specs import (
 from ado_nas.widths import PATTERNS
 from search_spaces.chooser import Choice
 
-PLACEMENTS = ("low", "all")  # at the coarsest level only, or at every level
+# At the coarsest level only, at every level, or at those of so many tokens at most.
+TOKENS = {f"{n}tokens": n for n in (16, 64, 256, 1024)}
+PLACEMENTS = ("low", "all", *TOKENS)
+CROPS = "crops:"  # before a curriculum's pattern
+UNANCHORED = ("none",)  # as the anchors of a space in which nothing is tried first
 KINDS = tuple(kind for kind in ATTENTION if kind != "none")
 UNET_DIMENSIONS = (
     "widths",
@@ -39,8 +45,10 @@ UNET_DIMENSIONS = (
 DIMENSIONS = (
     *UNET_DIMENSIONS,
     "steps",
+    "solver",
     "schedule",
     "step_widths",
+    "curriculum",
     "adaptation",
     "feature_weight",
 )
@@ -51,6 +59,7 @@ _KNOWN = {
     "activation": ACTIVATIONS,
     "resample": tuple(f"{down}-{up}" for down in DOWNSAMPLES for up in UPSAMPLES),
     "skip": SKIPS,
+    "solver": MULTISTEP_SOLVERS,
     "schedule": SCHEDULES,
     "step_widths": PATTERNS,
     "adaptation": ADAPTATIONS,
@@ -82,11 +91,16 @@ class Space:
     skip: tuple[str, ...] = ("concat",)
     time_width: tuple[int, ...] = (0,)  # 0: four times the finest width, at least 32
     steps: tuple[int, ...] = (1, 2, 3, 4)
+    solver: tuple[str, ...] = field(default=("ddim",), metadata=LATER)
     schedule: tuple[str, ...] = ("karras", "dp")
     step_widths: tuple[str, ...] = ("even",)  # or half the widths at all steps but the first, last
+    # Shares of the compute, halving the side before each but the last: "1-1-2" is a quarter at a
+    # quarter of the side, a quarter at a half; "crops:2-3-5" mixes crops of these sides.
+    curriculum: tuple[str, ...] = field(default=("1",), metadata=LATER)
     adaptation: tuple[str, ...] = ("none",)  # prune, grow: towards the network while training
     feature_weight: tuple[float, ...] = (0.0,)  # of the teacher's feature maps in the loss
-    anchors: tuple[str, ...] = ()  # tried first: "widths=16-32 steps=2", the rest at their middle
+    # Tried first: "widths=16-32 steps=2", the rest at their middle; "none" alone for nothing.
+    anchors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in DIMENSIONS:
@@ -102,10 +116,18 @@ class Space:
                 "networks of two widths do not change while they train; add 'none' to adaptation"
             )
         self._check_feature_weight()
+        changing = (self.adaptation, self.feature_weight) != (("none",), (0.0,))
+        if "1" not in self.curriculum and changing:
+            raise SpecError(
+                f"space.curriculum {self.curriculum} with space.adaptation {self.adaptation} and "
+                f"space.feature_weight {self.feature_weight}: these are learned at one "
+                'resolution; add "1" to curriculum'
+            )
         for text in (*self.widths, *self.blocks):
             numbers(text)
-        for text in self.anchors:
-            anchor_params(self, text)
+        for text in self.curriculum:
+            numbers(text.removeprefix(CROPS))
+        anchors(self)
 
     def _check_feature_weight(self) -> None:
         for weight in self.feature_weight:
@@ -183,6 +205,8 @@ def anchors(space: Space) -> list[dict[str, Choice]]:
     Returns:
         Choices by dimension, one dictionary a candidate.
     """
+    if space.anchors == UNANCHORED:
+        return []
     if space.anchors:
         return [anchor_params(space, text) for text in space.anchors]
     ends = [{d.name: d.choices[i] for d in space.dimensions} for i in (0, -1)]

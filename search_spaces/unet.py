@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ado_nas.errors import SpecError
 from ado_nas.specs import UNetSpec
 from search_spaces.chooser import Choice, Chooser, choose
-from search_spaces.space import UNET_DIMENSIONS, Space, numbers
+from search_spaces.space import TOKENS, UNET_DIMENSIONS, Space, numbers
 
 # By dimension, in an order in which each is clear once those before it are: the fields it sets.
 _FIELDS = {
@@ -97,11 +97,13 @@ def fitting_patch(space: Space, patch: int, resolution: int, levels: int) -> int
 
 def _assembled(space: Space, drawn: Mapping[str, Any], base: UNetSpec) -> UNetSpec:
     widths, blocks = numbers(drawn["widths"]), numbers(drawn["blocks"])
-    attention = _placed(drawn["attention"], len(widths))
+    patch = fitting_patch(space, drawn["patch"], base.resolution, len(widths))
+    sides = [base.resolution // (patch * 2**level) for level in range(len(widths))]
+    attention = _placed(drawn["attention"], sides)
     down, _, up = drawn["resample"].partition("-")
     return dataclasses.replace(
         base,
-        patch=fitting_patch(space, drawn["patch"], base.resolution, len(widths)),
+        patch=patch,
         widths=widths,
         blocks=(blocks + blocks[-1:] * len(widths))[: len(widths)],
         attention=attention,
@@ -115,15 +117,17 @@ def _assembled(space: Space, drawn: Mapping[str, Any], base: UNetSpec) -> UNetSp
         skip=drawn["skip"],
         groups=math.gcd(base.groups, *widths),
         time_width=drawn["time_width"] or max(32, 4 * widths[0]),
+        sized=False,  # as its curriculum needs, whatever the teacher is told
+        placed=False,
+        nested=min(base.nested, len(widths) - 1),
     ).canonical
 
 
-def _placed(choice: str, levels: int) -> tuple[str, ...]:
+def _placed(choice: str, sides: Sequence[int]) -> tuple[str, ...]:
+    """What attends at each level, by the sides of their maps."""
     placement, _, kind = choice.partition(":")
-    if placement == "none":
-        return ("none",) * levels
-    kind = kind or "full"
-    return (kind,) * levels if placement == "all" else ("none",) * (levels - 1) + (kind,)
+    most = {"none": 0, "low": sides[-1] ** 2, "all": sides[0] ** 2, **TOKENS}[placement]
+    return tuple((kind or "full") if side**2 <= most else "none" for side in sides)
 
 
 def _head_dim(largest: int, attention: tuple[str, ...], widths: tuple[int, ...]) -> int:

@@ -17,6 +17,8 @@ from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
 from objectives.scores import Limits
 from search_spaces.candidate import build
 from search_spaces.space import Space, anchors
+from studies.gaussian import check_installed
+from studies.pruning import PRUNERS, rungs
 from studies.samplers import SAMPLERS
 
 PRESETS = Path(__file__).parent / "presets"
@@ -24,8 +26,10 @@ PRESETS = Path(__file__).parent / "presets"
 FLAGS: dict[str, tuple[str, ...]] = {
     "data": ("task.data.name",),
     "resolution": ("task.data.resolution", "task.teacher.unet.resolution"),
+    "channels": ("task.data.channels",),
     "teacher": ("task.teacher_folder",),
     "timeout": ("timeout_s",),
+    "memory_budget_mb": ("task.memory_budget_mb",),
     "max_latency_ms": ("limits.max_latency_ms",),
     "max_size_mb": ("limits.max_size_mb",),
     "max_memory_mb": ("limits.max_memory_mb",),
@@ -48,11 +52,19 @@ class SearchConfig:
     trials: int = 24  # candidates that train, in total, also over several runs
     timeout_s: float = 0.0  # no new trial after so many seconds of one run; 0: no limit
     workers: int = 0  # 0: what trains best on this machine
+    recycle: int = 20  # trials after which a worker's process is replaced; 0: never
     sampler: str = "tpe"
-    startup: int = 0  # trials drawn at random first (tpe), or a generation (nsga2); 0: by `trials`
+    startup: int = 0  # random trials at first (tpe, gp), or a generation (nsga2); 0: by `trials`
     patience: int = 60  # draws over a limit in a row before the search gives up
+    pruner: str = "pareto"  # stops trials that others are far ahead of; none: all train to the end
+    grace: int = 0  # iterations before trials are first compared; 0: a quarter of a training
+    factor: int = 2  # from one comparison to the next, and one in so many goes on, and a tenth
+    finalists: int = 3  # front members that are trained again at the end; 0: none
+    finalist_seeds: int = 2  # from how many other seeds each; the search's own is not counted
+    warm_start: str = ""  # a study of the same storage whose trials are carried over
     seed: int = 0
     storage: str = ""  # empty: SQLite in the workspace; else an Optuna storage URL
+    artifacts: str = ""  # empty: a folder in the workspace; else a folder, or s3://BUCKET
     track: bool = True  # mirror the study to MLflow
     evaluator: str = "objectives.evaluation"  # the module that prepares and scores
 
@@ -100,7 +112,7 @@ def _preset(name: str) -> SearchConfig:
 
 def _preset_for(given: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     """The preset made for the data that is asked for."""
-    named = {"digits": "digits", "shapes": "shapes16"}
+    named = {"digits": "digits", "patches": "patches32", "shapes": "shapes16"}
     wanted = flags.get("data") or given.get("task", {}).get("data", {}).get("name") or "digits"
     return named.get(str(wanted), "folder")
 
@@ -120,14 +132,29 @@ def check(config: SearchConfig) -> SearchConfig:
     for name in ("trials", "patience"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} {getattr(config, name)}: give at least 1")
-    for name in ("timeout_s", "startup", "seed", "workers"):
+    for name in ("timeout_s", "startup", "seed", "workers", "recycle", "finalists"):
         if getattr(config, name) < 0:
             raise ConfigError(f"{name} {getattr(config, name)}: give 0 or more")
+    if config.finalist_seeds < 2:
+        raise ConfigError(
+            f"finalist_seeds {config.finalist_seeds}: give at least 2, for one has no spread; or "
+            "finalists 0 for none"
+        )
+    if config.task.memory_budget_mb < 0:
+        raise ConfigError(
+            f"memory_budget_mb {config.task.memory_budget_mb}: give a positive number, or leave "
+            "it out for a share of this device's"
+        )
     for name, limit in dataclasses.asdict(config.limits).items():
         if limit is not None and limit < 0:
             raise ConfigError(f"{name} {limit}: give a positive number, or leave it out")
     if config.sampler not in SAMPLERS:
         raise ConfigError(f"no sampler {config.sampler!r}; {nearest(config.sampler, SAMPLERS)}")
+    if config.pruner not in PRUNERS:
+        raise ConfigError(f"no pruner {config.pruner!r}; {nearest(config.pruner, PRUNERS)}")
+    rungs(config.distillation.iterations, config.grace, config.factor)
+    if config.sampler == "gp":
+        check_installed()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.study):
         raise ConfigError(
             f"study {config.study!r}: use letters, digits, dots, dashes, underscores"

@@ -26,6 +26,11 @@ def run_preparation(
     return evaluation_module(evaluator).prepare(task, workspace, channel.progress)
 
 
+def run_survey(channel: Channel, evaluator: str) -> dict[str, object]:
+    """Be the process that looks at this machine; returns what its figures are recorded with."""
+    return evaluation_module(evaluator).surroundings()
+
+
 def run_remeasurement(
     channel: Channel, evaluator: str, task: TaskSpec, workspace: Path, folders: list[Path]
 ) -> list[dict[str, object]]:

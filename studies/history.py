@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
@@ -16,14 +17,17 @@ from ado_nas.errors import StudyError, nearest
 from ado_nas.specs import from_dict
 from search_spaces.space import Space
 from studies.axes import VALUES, Point, axes
+from studies.finalists import finalists
+from studies.heartbeat import BEAT
 from studies.ledger import state
 from studies.pareto import front, hypervolume
 from studies.record import StudyRecord, TrialRecord
 from studies.selection import pick
 from studies.session import fitting
+from studies.settlement import TRAINED
 from studies.storage import open_store, study_names
 
-_OWN = ("state", "reason", "folder", "spec_hash", "worker", *VALUES)
+_OWN = ("state", "reason", "folder", "spec_hash", "worker", BEAT, TRAINED, *VALUES)
 
 
 def read_study(storage: str, name: str, workspace: Path) -> StudyRecord:
@@ -55,16 +59,17 @@ def study_record(study: optuna.Study, workspace: Path) -> StudyRecord:
     frozen = study.get_trials(deepcopy=False)
     trials = tuple(trial_record(t, workspace) for t in frozen if state(t) != "waiting")
     scored = [t for t in trials if t.state == "complete" and t.feasible]
-    points = _points(scored, float(reference.get("floor", 0.0)))
+    floor = max(float(reference.get("floor", 0.0)), 1e-9)
+    points = _points(scored, floor)
     members = [t for t, kept in zip(scored, front(points), strict=True) if kept]
     members.sort(key=lambda t: (t.values["latency_ms"], t.number))
     remeasured = {int(k): v for k, v in attributes.get("remeasured", {}).items()}
-    return StudyRecord(
+    record = StudyRecord(
         name=study.study_name,
         config=attributes.get("config", {}),
         trials=trials,
         front=tuple(t.number for t in members),
-        best=pick(members, remeasured),
+        best=None,
         reference=reference,
         training_free=tuple(facts.get("training_free", ())),
         environment=facts.get("environment", {}),
@@ -73,9 +78,11 @@ def study_record(study: optuna.Study, workspace: Path) -> StudyRecord:
         reference_point=_point(corner),
         seconds={**facts.get("seconds", {}), **attributes.get("seconds", {})},
         remeasured=remeasured,
+        finalists=finalists(attributes, members, floor),
         left_out=left_out(attributes),
         id=str(attributes.get("id", "")),
     )
+    return dataclasses.replace(record, best=pick(record))
 
 
 def left_out(attributes: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,6 +107,7 @@ def trial_record(trial: FrozenTrial, workspace: Path) -> TrialRecord:
     ended = trial.datetime_complete
     started = trial.datetime_start
     took = (ended - started).total_seconds() if ended and started else 0.0
+    took = max(took, 0.0)  # clocks are set back
     folder = kept.get("folder", "")
     return TrialRecord(
         number=trial.number,
@@ -110,14 +118,14 @@ def trial_record(trial: FrozenTrial, workspace: Path) -> TrialRecord:
         attributes={k: v for k, v in kept.items() if k not in _OWN},
         spec_hash=str(kept.get("spec_hash", "")),
         folder=str(workspace / folder) if folder else "",
-        reason=str(kept.get("reason", "")),
+        reason=str(kept.get("reason", "trained, to be timed" if TRAINED in kept else "")),
         started=started.astimezone(UTC).isoformat() if started else "",
         seconds=took,
     )
 
 
 def _points(trials: Sequence[TrialRecord], floor: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    rows = [axes(t.values, max(floor, 1e-9)) for t in trials]
+    rows = [axes(t.values, floor) for t in trials]
     return np.asarray(rows, dtype=np.float64).reshape(-1, len(VALUES))
 
 

@@ -11,9 +11,11 @@ from studies.config import SearchConfig
 
 FREE = (
     *("preset", "study", "trials", "timeout_s", "workers", "sampler", "startup", "patience"),
+    *("pruner", "grace", "factor", "recycle"),
+    *("finalists", "finalist_seeds", "warm_start"),
     "optimization",  # of no matter to a search
 )
-PLACES = ("storage", "track")
+PLACES = ("storage", "artifacts", "track")
 DEVICE = ("device", "kind", "architecture", "cores", "dtype", "runtime", "blas")
 """What of the recorded environment latencies depend on: they are never put on one front."""
 
@@ -29,6 +31,20 @@ def settings(config: SearchConfig) -> dict[str, Any]:
     """
     kept = {k: v for k, v in to_dict(config).items() if k not in FREE + PLACES}
     return dict(_leaves(kept))
+
+
+def completed(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a study that an older version made, with those that came later.
+
+    Args:
+        before: as the study holds them, flat.
+
+    Returns:
+        What it lacks at the default, which is what the older version did; of the space nothing,
+        for a dimension that came later was not searched.
+    """
+    defaults = settings(SearchConfig())
+    return {**{k: v for k, v in defaults.items() if not k.startswith("space.")}, **before}
 
 
 def surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:

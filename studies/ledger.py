@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 TRAINED = ("complete", "pruned")
+CARRIED = "from"  # marks a trial of an earlier study, scored there: STUDY:NUMBER
 DUPLICATES = 5  # in a row, each after many redraws: the space has nothing new
 
 
@@ -68,7 +69,7 @@ class Standing:
 
 
 def standing(trials: Sequence[FrozenTrial]) -> Standing:
-    """How far a study is.
+    """How far a study is; what was carried over from another costs nothing.
 
     Args:
         trials: all of it, by number.
@@ -76,7 +77,8 @@ def standing(trials: Sequence[FrozenTrial]) -> Standing:
     Returns:
         The counts.
     """
-    states = [state(t) for t in trials if "requeued" not in t.user_attrs]
+    own = (t for t in trials if not {"requeued", CARRIED} & t.user_attrs.keys())
+    states = [state(t) for t in own]
     ended = [s for s in states if s not in ("running", "waiting")]
     since = _after_last(ended, TRAINED)
     return Standing(

@@ -7,10 +7,24 @@ import fcntl
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ado_nas.measure import lock
+
+
+def machine() -> str:
+    """The name of this machine, told apart from others of the same name by a token on its disk."""
+    path = lock.folder() / "machine"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+            file.write(secrets.token_hex(4))
+            file.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)  # whole at once, and the first one's
+    return f"{socket.gethostname()}.{path.read_text()}"
 
 
 @contextlib.contextmanager
@@ -26,7 +40,7 @@ def alive() -> Iterator[str]:
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        yield f"{socket.gethostname()}/{token}"
+        yield f"{machine()}/{token}"
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
@@ -42,7 +56,7 @@ def lives(worker: str) -> bool | None:
         True or False on this machine; None for a worker of another one, which cannot be seen.
     """
     host, _, token = worker.rpartition("/")
-    if host != socket.gethostname():
+    if host != machine():
         return None
     try:
         handle = os.open(_path(token), os.O_RDWR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,33 @@ class TrialRecord:
     seconds: float = 0.0
 
     @property
+    def carried(self) -> bool:
+        """Whether an earlier study scored it: ``from`` in its attributes says which trial."""
+        return "from" in self.attributes
+
+    @property
     def feasible(self) -> bool:
         """Whether every constraint is met."""
         return all(v <= 0 for v in self.constraints.values())
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A front member that was trained again from other seeds, and measured on other noise.
+
+    `seeds` has a row for each training that has ended: seed, state, reason, folder, repeated, and
+    the figures of a scored one. `figures` are over the scored ones; empty where there is none.
+    """
+
+    number: int
+    seeds: tuple[dict[str, Any], ...]
+    figures: dict[str, Any]  # gap, retention, latency_ms and the intervals of the first two
+    repeated: bool
+
+    @property
+    def repeats(self) -> int:
+        """How many trainings repeated what the search found."""
+        return sum(bool(row["repeated"]) for row in self.seeds)
 
 
 @dataclass(frozen=True)
@@ -35,7 +60,7 @@ class StudyRecord:
 
     name: str
     config: dict[str, Any]
-    trials: tuple[TrialRecord, ...]
+    trials: tuple[TrialRecord, ...]  # by number
     front: tuple[int, ...]  # numbers of the feasible, non-dominated complete trials, by latency
     best: int | None  # the front member that is picked
     reference: dict[str, Any]
@@ -46,6 +71,7 @@ class StudyRecord:
     reference_point: tuple[float, float, float]  # log gap + floor, log ms, log MB
     seconds: dict[str, float] = field(default_factory=dict)
     remeasured: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial number
+    finalists: tuple[Finalist, ...] = ()  # of the front, whose trainings have all ended
     left_out: tuple[str, ...] = ()  # what the device took from the space, in sentences
     id: str = ""  # tells two studies of one name apart, should the first be deleted
 
@@ -55,16 +81,33 @@ class StudyRecord:
         Raises:
             KeyError: no such trial.
         """
-        for trial in self.trials:
-            if trial.number == number:
-                return trial
+        place = bisect.bisect_left(self.trials, number, key=lambda t: t.number)
+        if place < len(self.trials) and self.trials[place].number == number:
+            return self.trials[place]
         raise KeyError(number)
+
+    def again(self, number: int) -> dict[str, Any]:
+        """What later measurements found of a trial; empty where there were none.
+
+        Args:
+            number: of the trial.
+
+        Returns:
+            A finalist's figures over its seeds, else those of the model that the search left.
+        """
+        for finalist in self.finalists:
+            if finalist.number == number:
+                own = finalist.figures or self.remeasured.get(number, {})
+                return {**own, "repeated": finalist.repeated}
+        return self.remeasured.get(number, {})
 
     @property
     def states(self) -> dict[str, int]:
-        """How many trials ended in which state."""
+        """How many trials ended in which state; ``carried`` where some came from another."""
         names = ("complete", "pruned", "infeasible", "duplicate", "failed")
-        return {n: sum(t.state == n for t in self.trials) for n in names}
+        carried = sum(t.carried for t in self.trials)
+        own = {n: sum(t.state == n and not t.carried for t in self.trials) for n in names}
+        return {**own, "carried": carried} if carried else own
 
     @property
     def trained(self) -> int:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.folders import trial_folder
+from studies.heartbeat import Watch
 from studies.liveness import lives
 from studies.session import Session
+from studies.settlement import TRAINED, settle_crash
 
-REMOTE_HOURS = 1.0  # a trial of another machine, which cannot be seen, counts as lost after this
 CRASHES = 2  # that a candidate may cause before it is given up
 
 
-def requeue_stale(session: Session) -> list[int]:
+def requeue_stale(session: Session, watch: Watch | None = None) -> list[int]:
     """Put back every running trial whose worker is gone, as after a `kill -9`.
 
     Args:
         session: of the supervisor.
+        watch: what it has seen of other machines; without it, their workers count as living.
 
     Returns:
         The numbers of the trials put back.
     """
+    seen = watch or Watch()
     with session.store.lock(session.config.study):
-        stale = [t for t in session.trials(TrialState.RUNNING) if _stale(t)]
+        stale = [t for t in session.trials(TrialState.RUNNING) if _stale(t, seen)]
         for trial in stale:
             _put_back(session, trial, "interrupted", crashes=_crashes(trial))
     return [t.number for t in stale]
@@ -52,18 +55,39 @@ def requeue_crashed(session: Session, worker: str, cause: str) -> list[int]:
         The numbers of its trials.
     """
     with session.store.lock(session.config.study):
-        running = session.trials(TrialState.RUNNING)
-        mine = [t for t in running if t.user_attrs.get("worker") == worker]
+        mine = _of(session, worker)
         for trial in mine:
             crashes = _crashes(trial) + 1
             if crashes < CRASHES:
                 _put_back(session, trial, cause, crashes)
             else:
-                _end(session, trial, {"reason": f"{cause}, {crashes} times"})
+                _remove_folder(session, trial)
+                settle_crash(session, _open(session, trial), f"{cause}, {crashes} times")
     return [t.number for t in mine]
 
 
+def release(session: Session, worker: str) -> None:
+    """Put back what a worker claimed while the lock was lost: another may have claimed the same.
+
+    Args:
+        session: of the worker.
+        worker: this one; it evaluates nothing now.
+    """
+    with session.store.lock(session.config.study):
+        for trial in _of(session, worker):
+            _put_back(session, trial, "the storage went away", crashes=_crashes(trial))
+
+
+def _of(session: Session, worker: str) -> list[FrozenTrial]:
+    running = session.trials(TrialState.RUNNING)
+    return [t for t in running if t.user_attrs.get("worker") == worker]
+
+
 def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
+    if TRAINED in trial.user_attrs:  # its training is not lost: somebody else may time it
+        for key, value in {"crashes": crashes, "worker": ""}.items():
+            session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
+        return
     # Enqueued before it is ended: a death in between leaves both, never none.
     later = [t for t in session.trials() if t.user_attrs.get("retry_of") == trial.number]
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
@@ -74,22 +98,30 @@ def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) ->
 
 
 def _end(session: Session, trial: FrozenTrial, marks: dict[str, Any]) -> None:
-    folder = trial_folder(session.workspace, session.config.study, trial.number)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_folder(session, trial)
     for key, value in marks.items():
         session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
     session.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _remove_folder(session: Session, trial: FrozenTrial) -> None:
+    folder = trial_folder(session.workspace, session.config.study, trial.number)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open(session: Session, trial: FrozenTrial) -> optuna.Trial:
+    return optuna.trial.Trial(session.study, trial._trial_id)
 
 
 def _crashes(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get("crashes", 0))
 
 
-def _stale(trial: FrozenTrial) -> bool:
-    alive = lives(str(trial.user_attrs.get("worker", "")))
-    if alive is not None:
-        return not alive
-    if "worker" not in trial.user_attrs or trial.datetime_start is None:
+def _stale(trial: FrozenTrial, watch: Watch) -> bool:
+    worker = trial.user_attrs.get("worker")
+    if worker is None:
         return True  # it died while it held the lock, before it wrote its name
-    started = trial.datetime_start.astimezone(UTC)
-    return datetime.now(UTC) - started > timedelta(hours=REMOTE_HOURS)
+    if worker == "":
+        return False  # trained, and waits to be timed
+    living = lives(worker)
+    return watch.silent(trial) if living is None else not living

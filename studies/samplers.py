@@ -16,11 +16,14 @@ from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSample
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.space import Space
+from studies.gaussian import GaussianSampler
 
-SAMPLERS = ("tpe", "nsga2", "random", "qmc")
+SAMPLERS = ("tpe", "nsga2", "random", "qmc", "gp")
 DRAWS = 2  # of the sampler's own, before something new is looked for near the last one
 RANDOM_DRAWS = 64
 ENUMERABLE = 4096  # in spaces up to this size, something new is found if there is any
+FIRST_GENERATION = {NSGAIISampler._get_generation_key(): 0}
+"""Marks a trial made elsewhere, which NSGA-II would not take for one of its own."""
 
 Known = Callable[[Iterable[FrozenTrial], int], set[str]]
 
@@ -32,8 +35,8 @@ def make_sampler(name: str, seed: int, trials: int, startup: int = 0) -> BaseSam
         name: one of `SAMPLERS`.
         seed: of its random draws.
         trials: how many the study is to have.
-        startup: trials drawn at random first (tpe) or in a generation (nsga2); 0: a third of
-            `trials`, but 4 to 10 (tpe) or 4 to 24 (nsga2).
+        startup: trials drawn at random first (tpe, gp) or in a generation (nsga2); 0: a third of
+            `trials`, but 4 to 10 (tpe, gp) or 4 to 24 (nsga2).
 
     Returns:
         The sampler.
@@ -52,6 +55,12 @@ def make_sampler(name: str, seed: int, trials: int, startup: int = 0) -> BaseSam
             )
         if name == "nsga2":
             return NSGAIISampler(population_size=startup or min(24, third), seed=seed)
+        if name == "gp":
+            return GaussianSampler(
+                seed=seed,
+                n_startup_trials=startup or min(10, third),
+                warn_independent_sampling=False,
+            )
         return TPESampler(n_startup_trials=startup or min(10, third), seed=seed, multivariate=True)
 
 

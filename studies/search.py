@@ -17,17 +17,21 @@ from ado_nas.progress import Progress
 from ado_nas.specs import to_dict
 from search_spaces.candidate import count
 from search_spaces.space import anchors
+from studies.carryover import carry_over, check_source
+from studies.collection import collect, restore
 from studies.config import SearchConfig, check
 from studies.evaluation import run_preparation, run_remeasurement
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
 from studies.ledger import standing
+from studies.parts import publish
 from studies.processes import call
 from studies.record import StudyRecord, TrialRecord
 from studies.requeue import requeue_stale
 from studies.session import Session, bind, open_session
 from studies.supervisor import supervise
 from studies.tracking import Mirror, mirror
+from studies.trainers import retrain
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +92,7 @@ def search(
     check(config)
     workspace = open_workspace(workspace)
     with contextlib.ExitStack() as stack:
+        check_source(config, workspace)
         session = open_session(config, workspace)
         stack.callback(session.store.close)
         _keep_config(session)
@@ -96,9 +101,14 @@ def search(
         if not _done(session):
             _prepare(session, progress, tracker.open)
             with _timed(session, "search"):
+                carry_over(session, progress)
                 _enqueue_anchors(session)
-                supervise(session, progress, stop, tracker.catch_up)
+                supervise(session, progress, stop, lambda: _catch_up(session, tracker))
+                collect(session)
         _remeasure(session, progress)
+        if config.finalists and not stop():
+            with _timed(session, "finalists"):
+                retrain(session, progress, stop)
         if report is not None:
             with _timed(session, "report"):
                 report(study_record(session.study, workspace))
@@ -148,6 +158,11 @@ class Tracker:
             _log.warning("MLflow was not written (%s); the study itself is whole", error)
 
 
+def _catch_up(session: Session, tracker: Tracker) -> None:
+    collect(session)
+    tracker.catch_up()
+
+
 def fresh_trials(session: Session, opened: Mirror) -> list[TrialRecord]:
     """The trials that the mirror has not; cheap, however long the study is."""
     trials = (t for t in session.trials() if t.state.is_finished() and opened.lacks(t.number))
@@ -171,7 +186,9 @@ def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]
         progress=progress,
         meanwhile=meanwhile,
     )
+    parts = facts.pop("parts", {})
     bind(session, facts)
+    publish(session, parts)
 
 
 def _enqueue_anchors(session: Session) -> None:
@@ -186,6 +203,8 @@ def _remeasure(session: Session, progress: Progress) -> None:
     fresh = [record.trial(n) for n in record.front if n not in record.remeasured]
     if not fresh:
         return
+    for trial in fresh:
+        restore(session, trial.number)
     with _timed(session, "remeasure"):
         found = call(
             run_remeasurement,

@@ -19,9 +19,10 @@ from ado_nas.specs import Candidate, TaskSpec, from_dict
 from search_spaces.candidate import build
 from search_spaces.hardware import narrowed
 from search_spaces.space import Space
+from studies.artifacts import ArtifactStore, open_artifacts
 from studies.axes import METRICS, Point, reference_point
 from studies.config import SearchConfig
-from studies.identity import refuse_changes, settings, surroundings
+from studies.identity import completed, refuse_changes, settings, surroundings
 from studies.ledger import hashes
 from studies.samplers import DistinctSampler, make_sampler
 from studies.storage import Store, open_store, storage_url
@@ -37,6 +38,12 @@ class Session:
     workspace: Path
     store: Store
     study: optuna.Study
+    joined: bool = False  # by a worker in a workspace that is not the search's
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Where the files of this study are kept."""
+        return open_artifacts(self.config.artifacts, self.workspace)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -75,13 +82,16 @@ class Session:
         return build(self.space, params, base, self.config.distillation)
 
 
-def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Session:
+def open_session(
+    config: SearchConfig, workspace: Path, worker: int = 0, joined: bool = False
+) -> Session:
     """Open a study, made where it does not exist.
 
     Args:
         config: checked.
         workspace: absolute and writable.
         worker: number of the process, for its own random draws.
+        joined: whether the workspace is not the search's.
 
     Returns:
         The session; its facts are there once the study is prepared.
@@ -102,7 +112,7 @@ def open_session(config: SearchConfig, workspace: Path, worker: int = 0) -> Sess
     except BaseException:
         store.close()
         raise
-    session = Session(config, workspace, store, study)
+    session = Session(config, workspace, store, study, joined)
     study.sampler = _sampler(session, worker)
     return session
 
@@ -149,7 +159,8 @@ def _identify(store: Store, study: optuna.Study, config: SearchConfig) -> None:
     """Write the settings into a new study, or compare them with an old one's."""
     now = settings(config)
     if "settings" in study.user_attrs:
-        refuse_changes(config.study, study.user_attrs["settings"], now, _taken(store))
+        before = completed(study.user_attrs["settings"])
+        refuse_changes(config.study, before, now, _taken(store))
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # names appear in the dashboard

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import upload_artifact
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.constraints import NAMES, names
 from objectives.scores import Outcome
 from studies.axes import VALUES, axes
-from studies.claims import Claim
-from studies.folders import artifact_folder, trial_folder
+from studies.folders import trial_folder
+from studies.heartbeat import BEAT
 from studies.session import Session
 
+if TYPE_CHECKING:
+    from studies.claims import Claim
+
 ARTIFACTS = ("samples.png", "spec.json", "model.safetensors")
+REST = ("sampler.json", "card.json")  # of a model folder, where the search's own disk lacks it
+TRAINED = "trained"  # holds the outcome of a trial that was trained and is still to be timed
+JOINED = "joined"  # whether its files were made in a workspace that is not the search's
+OWN = ("worker", "retry_of", BEAT, TRAINED)  # attributes of one trial alone
 
 
 def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
@@ -37,7 +46,8 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
     """
     outcome = sound(outcome, names(session.config.limits))
     folder = trial_folder(session.workspace, session.config.study, claim.trial.number)
-    _attach(session, claim.trial, folder)
+    if claim.trained is None:
+        _attach(session, claim.trial, folder)
     attributes = {
         **outcome.attributes,
         **outcome.values,
@@ -45,6 +55,8 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
         "reason": outcome.reason,
         "folder": str(folder.relative_to(session.workspace)) if folder.exists() else "",
     }
+    if session.joined:
+        attributes[JOINED] = True
     _write(session, claim.trial, attributes, outcome.constraints)
     if outcome.state == "complete":
         session.study.tell(claim.trial, axes(outcome.values, session.floor))
@@ -64,7 +76,7 @@ def settle_duplicate(session: Session, trial: optuna.Trial, known: FrozenTrial) 
     Returns:
         ``duplicate``.
     """
-    copied = {k: v for k, v in known.user_attrs.items() if k not in ("worker", "retry_of")}
+    copied = {k: v for k, v in known.user_attrs.items() if k not in OWN}
     reason = f"the candidate of trial {known.number} again; its scores are reused"
     marks = {"state": "duplicate", "reason": reason, "cached_from": known.number}
     _write(session, trial, {**copied, **marks}, known.constraints)
@@ -73,6 +85,50 @@ def settle_duplicate(session: Session, trial: optuna.Trial, known: FrozenTrial) 
     else:
         session.study.tell(trial, state=TrialState.PRUNED)
     return "duplicate"
+
+
+def hand_over(session: Session, claim: Claim, outcome: Outcome) -> str:
+    """Leave a trained candidate to a worker of the study's own device, which times and ends it.
+
+    Args:
+        session: of this process.
+        claim: the trial; it goes on running, and belongs to nobody.
+        outcome: of the evaluator, in state ``trained``.
+
+    Returns:
+        ``trained``.
+    """
+    folder = trial_folder(session.workspace, session.config.study, claim.trial.number)
+    _attach(session, claim.trial, folder)
+    kept = dataclasses.asdict(outcome)
+    kept["attributes"] = {k: _plain(v) for k, v in outcome.attributes.items()}
+    claim.trial.set_user_attr(JOINED, session.joined)
+    claim.trial.set_user_attr(TRAINED, json.dumps(kept))
+    claim.trial.set_user_attr("worker", "")
+    return "trained"
+
+
+def settle_crash(session: Session, trial: optuna.Trial, reason: str) -> str:
+    """Prune a trial whose candidate ends its process, so that samplers learn to avoid it.
+
+    Args:
+        session: of this process.
+        trial: the last one that died of it.
+        reason: one line.
+
+    Returns:
+        ``pruned``.
+    """
+    outcome = sound(Outcome("pruned", reason=reason), names(session.config.limits))
+    attributes = {"state": outcome.state, "reason": reason, "folder": ""}
+    _write(session, trial, attributes, outcome.constraints)
+    session.study.tell(trial, state=TrialState.PRUNED)
+    return outcome.state
+
+
+def ended_elsewhere(session: Session, trial: optuna.Trial) -> bool:
+    """Whether a trial has ended without its worker, which was taken for dead."""
+    return session.study._storage.get_trial(trial._trial_id).state.is_finished()
 
 
 def settle_failure(session: Session, trial: optuna.Trial, reason: str) -> str:
@@ -110,17 +166,18 @@ def sound(outcome: Outcome, wanted: Sequence[str] = NAMES) -> Outcome:
         raise ValueError(f"constraints {sorted(strange)}: known are {NAMES}")
     constraints = {n: float(outcome.constraints.get(n, 0.0)) for n in wanted}
     state, reason, values = outcome.state, outcome.reason, dict(outcome.values)
+    broken = state == "pruned" and "training" not in outcome.constraints
     if state == "complete":
         bad = [n for n in VALUES if not math.isfinite(values[n])]
         bad += [n for n, v in constraints.items() if not math.isfinite(v)]
         if bad:
-            state, reason = "pruned", f"{bad[0]} is not finite"
+            state, reason, broken = "pruned", f"{bad[0]} is not finite", True
         elif values["gap"] < 0 or min(values["latency_ms"], values["size_mb"]) <= 0:
             raise ValueError(f"values {values}: gap at least 0, latency and size above 0")
     if state != "complete":
         values = {}
         constraints = {n: v if math.isfinite(v) else 1.0 for n, v in constraints.items()}
-        if max(constraints.values()) <= 0 and state == "pruned":
+        if broken and max(constraints.values()) <= 0:
             # Without a violation a sampler would take what could not be scored for merely dull.
             constraints["training"] = 1.0
     return Outcome(state, values, constraints, outcome.attributes, reason)
@@ -132,8 +189,10 @@ def _write(
     attributes: dict[str, Any],
     constraints: dict[str, float],
 ) -> None:
+    written = trial.constraints  # by who died in the middle of this; the first stays
     for name, value in constraints.items():
-        trial.set_constraint(name, value)
+        if name not in written:
+            trial.set_constraint(name, value)
     plain = {k: _plain(v) for k, v in attributes.items()}
     session.store.write_attributes(trial._trial_id, plain)
 
@@ -144,10 +203,8 @@ def _plain(value: Any) -> Any:
 
 
 def _attach(session: Session, trial: optuna.Trial, folder: Path) -> None:
-    place = artifact_folder(session.workspace)
-    place.mkdir(exist_ok=True)
-    store = FileSystemArtifactStore(place)
-    for name in ARTIFACTS:
+    store = session.artifacts
+    for name in (*ARTIFACTS, *(REST if session.joined else ())):
         if (folder / name).exists():
             upload_artifact(
                 study_or_trial=trial, file_path=str(folder / name), artifact_store=store

@@ -1,4 +1,4 @@
-"""Where studies are kept: SQLite, a journal file, PostgreSQL or MySQL, by URL."""
+"""Where studies are kept: SQLite, a journal file, PostgreSQL, MySQL or a gRPC proxy, by URL."""
 
 from __future__ import annotations
 
@@ -17,13 +17,24 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from ado_nas.errors import StudyError
+from studies.bulk import BulkDatabase
+from studies.patience import patient, through_outages
 
 CONNECT_SECONDS = 5
 BUSY_SECONDS = 60
 _JOURNAL = "journal:///"
 _SQLITE = "sqlite:///"
+_GRPC = "grpc://"
+_Database = patient(BulkDatabase)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass
+class Hold:
+    """A study's lock. `lost`, known when it is given back: the server went away meanwhile."""
+
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,23 +46,33 @@ class Store:
     file: Path | None
 
     @contextlib.contextmanager
-    def lock(self, study: str) -> Iterator[None]:
+    def lock(self, study: str) -> Iterator[Hold]:
         """Hold the study for a moment, so that no other process of any machine claims a trial.
 
         The holder's death gives it back.
         """
+        hold = Hold()
         if self.file is not None:
             with _file_lock(self.file.with_name(f"{self.file.name}.{study}.lock")):
-                yield
-            return
-        assert isinstance(self.storage, RDBStorage)
-        with self.storage.engine.connect() as connection, _server_lock(connection, study):
-            yield
+                yield hold
+        elif isinstance(self.storage, RDBStorage):
+            with _server_lock(self.storage.engine, study, hold):
+                yield hold
+        else:
+            from studies.proxy import proxy_lock  # gRPC is an extra
+
+            with proxy_lock(self.url, study, hold):
+                yield hold
+
+    def leave(self) -> None:
+        """Let go of what this thread, which ends, holds of the storage."""
+        if isinstance(self.storage, RDBStorage):
+            self.storage.remove_session()
 
     def close(self) -> None:
         """Let go of this thread's connections."""
+        self.leave()
         if isinstance(self.storage, RDBStorage):
-            self.storage.remove_session()
             self.storage.engine.dispose()
 
     def write_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
@@ -61,6 +82,9 @@ class Store:
             trial_id: of the storage.
             attributes: JSON values by name.
         """
+        through_outages(lambda: self._write(trial_id, attributes))
+
+    def _write(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
         written = self.storage.get_trial_user_attrs(trial_id)
         fresh = {k: v for k, v in attributes.items() if k not in written}
         if not isinstance(self.storage, RDBStorage):
@@ -100,7 +124,8 @@ def open_store(url: str) -> Store:
     """Open a storage and make sure that it answers.
 
     Args:
-        url: ``sqlite:///FILE``, ``journal:///FILE`` or a database URL of SQLAlchemy.
+        url: ``sqlite:///FILE``, ``journal:///FILE``, ``grpc://HOST:PORT`` or a database URL of
+            SQLAlchemy.
 
     Returns:
         The storage, its tables made.
@@ -119,6 +144,10 @@ def open_store(url: str) -> Store:
             with file.open("ab"):
                 pass
             return Store(url, JournalStorage(JournalFileBackend(str(file))), file)
+        if url.startswith(_GRPC):
+            from studies.proxy import open_proxy  # gRPC is an extra
+
+            return Store(url, open_proxy(url), None)
         return _open_database(url)
     except (sa.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         raise _unreachable(url, error) from error
@@ -146,11 +175,11 @@ def _open_database(url: str) -> Store:
     if file is None:
         seconds: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
         engine = {"connect_args": seconds, "pool_pre_ping": True}
-        return Store(url, RDBStorage(url, engine_kwargs=engine), None)
+        return Store(url, _Database(url, engine_kwargs=engine), None)
     if not parsed.database or parsed.database == ":memory:":
         raise StudyError("storage in memory is lost between processes; give sqlite:///FILE")
     with _file_lock(file.with_name(f"{file.name}.lock")):
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        storage = _Database(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
         sa.event.listen(storage.engine, "connect", _relax)
         storage.engine.dispose()
         with storage.engine.connect() as connection:
@@ -180,15 +209,29 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _server_lock(connection: sa.Connection, study: str) -> Iterator[None]:
+def _server_lock(engine: sa.Engine, study: str, hold: Hold) -> Iterator[None]:
     """An advisory lock of the database session, which ends with the connection."""
-    key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:7], "big")
-    if connection.dialect.name == "postgresql":
+    key = {"key": int.from_bytes(hashlib.sha256(study.encode()).digest()[:7], "big")}
+    if engine.dialect.name == "postgresql":
         take, give = "SELECT pg_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)"
     else:
         take, give = "SELECT GET_LOCK(:key, 600)", "SELECT RELEASE_LOCK(:key)"
-    connection.execute(sa.text(take), {"key": key})
+
+    def acquire() -> sa.Connection:
+        connection = engine.connect()
+        try:
+            connection.execute(sa.text(take), key)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    connection = through_outages(acquire)
     try:
         yield
     finally:
-        connection.execute(sa.text(give), {"key": key})
+        try:
+            connection.execute(sa.text(give), key)
+        except sa.exc.DBAPIError:
+            hold.lost = True
+        connection.close()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ado_nas.errors import StudyError, WorkspaceError
 from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
+from studies.heartbeat import Watch
 from studies.ledger import standing
 from studies.processes import GRACE_SECONDS, Child, Event, reraise, wait
 from studies.requeue import requeue_crashed, requeue_stale
@@ -35,15 +39,19 @@ class Crew:
 
     session: Session
     progress: Progress
+    timed: bool = True
+    first: int = 0  # number of the first worker
     members: list[Member] = field(default_factory=list)
     deaths: int = 0
     trace: str = ""
     news: bool = False  # whether a trial ended since the last look
+    ended: Counter[str] = field(default_factory=Counter)  # trials, by state
 
     def start(self, index: int) -> None:
         """Start a worker."""
-        config, workspace = self.session.config, self.session.workspace
-        self.members.append(Member(index, Child(run_worker, config, workspace, index)))
+        own = self.session
+        child = Child(run_worker, own.config, own.workspace, index, own.joined, self.timed)
+        self.members.append(Member(index, child))
 
     def order(self, word: str) -> None:
         """Tell all workers to ``finish`` or to ``stop``, each once."""
@@ -53,7 +61,7 @@ class Crew:
                 member.child.order(word)
 
     def listen(self) -> None:
-        """Take in what the workers say; replace those that died.
+        """Take in what the workers say; replace those that died or have done their share.
 
         Raises:
             AdoNasError: what a worker raised.
@@ -62,14 +70,26 @@ class Crew:
         wait([m.child for m in self.members])
         for member in list(self.members):
             running = member.child.alive()  # first, so that the last words are not missed
-            ended = any([self._hear(member, event) for event in member.child.events()])
-            if ended or not running:
+            heard = [self._hear(member, event) for event in member.child.events()]
+            last = heard[-1] if heard else None
+            if last is not None or not running:
                 self.members.remove(member)
                 member.child.process.join(GRACE_SECONDS)
                 code = member.child.process.exitcode
                 member.child.close()
-                if not ended:
+                if last:
+                    self._replace(member)
+                elif last is None:
                     self._bury(member, f"its process died with exit code {code}")
+
+    def stop(self) -> None:
+        """Give the workers a moment to put their trials back; `close` kills who is left."""
+        self.order("stop")
+        until = time.monotonic() + GRACE_SECONDS
+        while any(m.child.alive() for m in self.members) and time.monotonic() < until:
+            wait([m.child for m in self.members])
+            for member in self.members:
+                list(member.child.events())
 
     def close(self) -> None:
         """End all workers now."""
@@ -77,18 +97,23 @@ class Crew:
             member.child.close()
         self.members.clear()
 
-    def _hear(self, member: Member, event: Event) -> bool:
-        """Take in one event; True for the last one of a worker that is done."""
+    def _hear(self, member: Member, event: Event) -> bool | None:
+        """Take in one event; of the last one of a worker, whether another is to go on."""
         if event[0] == "worker":
             member.name = event[1]
         elif event[0] == "trial":
             self._note(event[1])
         elif event[0] == "error":
             reraise(event)
-        return bool(event[0] == "result")
+        return bool(event[1]) if event[0] == "result" else None
+
+    def _replace(self, member: Member) -> None:
+        if not member.told:
+            self.start(member.index)
 
     def _note(self, ended: Ended) -> None:
         self.deaths, self.news = 0, True
+        self.ended[ended.state] += 1
         now = standing(self.session.trials())
         self.progress("trials", now.trained, self.session.config.trials, describe(ended))
         if ended.trace and now.failed >= FAILURES:
@@ -97,13 +122,17 @@ class Crew:
             )
 
     def _bury(self, member: Member, cause: str) -> None:
-        self.deaths += 1
         self.news = True
         numbers = requeue_crashed(self.session, member.name, cause) if member.name else []
         now = standing(self.session.trials())
-        lost = f"worker {member.index + 1}, trial {numbers or 'none'}: {cause}"
+        lost = f"worker {member.index - self.first + 1}, trial {numbers or 'none'}: {cause}"
         self.progress("trials", now.trained, self.session.config.trials, lost)
-        if self.deaths >= DEATHS or now.failed >= FAILURES:
+        self._succeed(member, lost, now.failed)
+
+    def _succeed(self, member: Member, lost: str, failed: int = 0) -> None:
+        """Start another worker for one that died, unless too many did."""
+        self.deaths += 1
+        if self.deaths >= DEATHS or failed >= FAILURES:
             raise RuntimeError(f"workers keep dying; {lost}. Run again with --workers 1")
         self.start(member.index)
 
@@ -113,21 +142,28 @@ def supervise(
     progress: Progress,
     stop: Callable[[], bool],
     after: Callable[[], None],
-) -> None:
+    timed: bool = True,
+    first: int = 0,
+) -> Counter[str]:
     """Run the workers until the study wants no more.
 
     Args:
         session: prepared.
         progress: gets ``trials``, how many trained of how many, and a note on each.
         stop: True lets the workers end their trials and ends the run.
-        after: called in between when trials have ended.
+        after: called in between when trials have ended, here or elsewhere.
+        timed: whether this is the study's own device.
+        first: number of the first worker; those of other machines draw by others.
+
+    Returns:
+        How many trials these workers ended, by state.
 
     Raises:
         AdoNasError: what a worker raised.
         KeyboardInterrupt: after the workers have stopped; a second one kills them.
         RuntimeError: a bug stopped the search.
     """
-    crew = Crew(session, progress)
+    crew, watch = Crew(session, progress, timed, first), Watch()
     limit = session.config.timeout_s
     until = time.monotonic() + limit if limit else float("inf")
     look = time.monotonic() + STALE_SECONDS
@@ -137,7 +173,7 @@ def supervise(
     try:
         with core_share(count):
             for index in range(count):
-                crew.start(index)
+                crew.start(first + index)
             while crew.members:
                 crew.listen()
                 if crew.news:
@@ -145,16 +181,20 @@ def supervise(
                     after()
                 if time.monotonic() > look:
                     # One of a killed search may have died only now; its trial would be waited for.
-                    requeue_stale(session)
+                    requeue_stale(session, watch)
+                    crew.news = True  # other machines may have ended trials
                     look = time.monotonic() + STALE_SECONDS
                 if stop() or time.monotonic() > until:
                     crew.order("finish")
     except KeyboardInterrupt:
-        _stop(crew)
+        crew.stop()
         raise
     finally:
         crew.close()
-        requeue_stale(session)
+        # Where the storage is gone or full, the next start does it.
+        if not isinstance(sys.exception(), (StudyError, WorkspaceError)):
+            requeue_stale(session)
+    return crew.ended
 
 
 def describe(ended: Ended) -> str:
@@ -164,13 +204,3 @@ def describe(ended: Ended) -> str:
         v = ended.values
         text += f": gap {v['gap']:.3g}, {v['latency_ms']:.3g} ms, {v['size_mb']:.3g} MB"
     return f"{text}: {ended.reason}" if ended.reason else text
-
-
-def _stop(crew: Crew) -> None:
-    """Give the workers a moment to put their trials back; the caller kills who is left."""
-    crew.order("stop")
-    until = time.monotonic() + GRACE_SECONDS
-    while any(m.child.alive() for m in crew.members) and time.monotonic() < until:
-        wait([m.child for m in crew.members])
-        for member in crew.members:
-            list(member.child.events())

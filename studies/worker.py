@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ado_nas.errors import Diverged
+from ado_nas.errors import (
+    NO_SPACE,
+    Diverged,
+    OutOfMemory,
+    StudyError,
+    WorkspaceError,
+    full_disk,
+)
 from objectives.scores import Evaluator, Outcome
 from studies.claims import Claim, claim
+from studies.collection import fetch_folder
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.folders import trial_folder
+from studies.heartbeat import beating
 from studies.liveness import alive
+from studies.parts import pulled_task
 from studies.processes import Channel
 from studies.requeue import requeue
+from studies.rungs import Climb
 from studies.session import Session, open_session
-from studies.settlement import settle, settle_duplicate, settle_failure
+from studies.settlement import (
+    ended_elsewhere,
+    hand_over,
+    settle,
+    settle_duplicate,
+    settle_failure,
+)
 
 WAIT_SECONDS = 0.2
 
@@ -40,7 +58,11 @@ class Ended:
 
 
 def work(
-    session: Session, evaluator: Evaluator, worker: str, order: Callable[[], str]
+    session: Session,
+    evaluator: Evaluator,
+    worker: str,
+    order: Callable[[], str],
+    timed: bool = True,
 ) -> Iterator[Ended]:
     """Evaluate candidates until the study wants no more.
 
@@ -49,12 +71,13 @@ def work(
         evaluator: opened on the session's task.
         worker: this worker's name.
         order: the supervisor's last order; empty is carry on.
+        timed: whether this is the study's own device.
 
     Yields:
         Each trial as it has ended.
     """
     while not order():
-        claimed = claim(session, worker)
+        claimed = claim(session, worker, timed)
         if claimed == "done":
             return
         if isinstance(claimed, str):
@@ -67,7 +90,14 @@ def work(
             return
 
 
-def run_worker(channel: Channel, config: SearchConfig, workspace: Path, index: int) -> None:
+def run_worker(
+    channel: Channel,
+    config: SearchConfig,
+    workspace: Path,
+    index: int,
+    joined: bool = False,
+    timed: bool = True,
+) -> bool:
     """Be a worker process.
 
     Args:
@@ -75,15 +105,36 @@ def run_worker(channel: Channel, config: SearchConfig, workspace: Path, index: i
         config: of the search.
         workspace: absolute.
         index: number of the worker.
+        joined: whether the workspace is not the search's.
+        timed: whether this is the study's own device.
+
+    Returns:
+        Whether it has ended as many trials as one process should, and another is to go on.
     """
-    with alive() as name:
+    with alive() as name, _plainly():
         channel.send("worker", name)
-        session = open_session(config, workspace, index)
+        session = open_session(config, workspace, index, joined)
         module = evaluation_module(config.evaluator)
-        evaluator = module.open_evaluator(session.task, workspace)
+        task = pulled_task(session) if joined else session.task
+        evaluator = module.open_evaluator(task, workspace, session.facts, timed)
         with contextlib.closing(session.store):
-            for ended in work(session, evaluator, name, channel.order):
+            trials = work(session, evaluator, name, channel.order, timed)
+            for count, ended in enumerate(trials, 1):
                 channel.send("trial", ended)
+                if count == config.recycle:
+                    return True
+    return False
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """A full disk in words, whatever met it."""
+    try:
+        yield
+    except Exception as error:
+        if full_disk(error):
+            raise WorkspaceError(NO_SPACE) from error
+        raise
 
 
 def _end(
@@ -93,12 +144,21 @@ def _end(
     if claimed.known is not None:
         return Ended(number, settle_duplicate(session, claimed.trial, claimed.known))
     try:
-        outcome = _evaluate(session, claimed, evaluator, order)
-        state = settle(session, claimed, outcome)
-        return Ended(number, state, outcome.values, outcome.reason)
+        with beating(session.store, claimed.trial._trial_id):
+            outcome = _evaluate(session, claimed, evaluator, order)
+        end = hand_over if outcome.state == "trained" else settle
+        return Ended(number, end(session, claimed, outcome), outcome.values, outcome.reason)
     except Stopped:
         raise
     except Exception as error:
+        if ended_elsewhere(session, claimed.trial):
+            return Ended(number, "lost", reason="it was taken for dead and put back")
+        if full_disk(error):
+            with contextlib.suppress(Exception):  # else the next start finds it
+                requeue(session, number)
+            raise
+        if isinstance(error, StudyError):
+            raise  # of the storage, not of the candidate
         # A bug in one candidate must not end a long search; many in a row do (see the supervisor).
         reason = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         state = settle_failure(session, claimed.trial, reason)
@@ -108,17 +168,27 @@ def _end(
 def _evaluate(
     session: Session, claimed: Claim, evaluator: Evaluator, order: Callable[[], str]
 ) -> Outcome:
-    config = session.config
+    config, climb = session.config, Climb(session, claimed.trial)
 
-    def report(rung: int, scores: dict[str, float]) -> bool:
+    def report(done: int, scores: dict[str, float]) -> bool:
         if order() == "stop":
             raise Stopped
-        return False
+        return climb.stops(done, scores)
 
     folder = trial_folder(session.workspace, config.study, claimed.trial.number)
+    if claimed.trained is not None:
+        if not folder.exists():
+            fetch_folder(session, claimed.trial)
+        return evaluator.time(claimed.trained, folder=folder, limits=config.limits)
     try:
-        return evaluator(
-            claimed.candidate, seed=config.seed, folder=folder, limits=config.limits, report=report
+        outcome = evaluator(
+            claimed.candidate,
+            seed=config.seed,
+            folder=folder,
+            limits=config.limits,
+            report=report,
+            rungs=climb.rungs,
         )
-    except (Diverged, MemoryError) as error:
+        return dataclasses.replace(outcome, reason=climb.reason or outcome.reason)
+    except (Diverged, OutOfMemory, MemoryError) as error:
         return Outcome("pruned", reason=str(error) or "out of memory")

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests must not reach them."""
-    for name in ("ADO_WORKSPACE", "ADO_RUNTIME", "ADO_CORES", "ADO_FAKE_DEVICE"):
+    for name in ("ADO_WORKSPACE", "ADO_RUNTIME", "ADO_CORES", "ADO_STREAMS", "ADO_FAKE_DEVICE"):
         monkeypatch.delenv(name, raising=False)
 
 

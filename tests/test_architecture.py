@@ -22,8 +22,13 @@ MAY_IMPORT = {
     "ado_nas": set(),
 }
 ONLY_IN = {
-    "optuna": ("studies/", "reports/dashboard.py"),
-    "optuna_dashboard": ("reports/dashboard.py",),
+    "optuna": (
+        "studies/",
+        "reports/dashboard.py",
+        "reports/annotation.py",
+        "benchmarks/plainloop.py",
+    ),
+    "optuna_dashboard": ("reports/dashboard.py", "reports/annotation.py"),
     "mlflow": ("studies/", "ado_nas/deployment/"),
     "sqlalchemy": ("studies/",),
     "plotly": ("reports/",),

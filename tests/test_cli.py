@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ import pytest
 from PIL import Image
 
 import cli
+from ado_nas.adaptive.countdown import countdown
+from ado_nas.adaptive.policy import save_actor
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import NegativeVerdict
-from ado_nas.modelfolder import save_model
+from ado_nas.modelfolder import load_model, save_model
 from ado_nas.models.unet import build_unet
 from ado_nas.specs import SamplerSpec, UNetSpec
 from reports import terminal
+from tests.fakes.fake_practice import random_bank
+from tests.fakes.fake_schedules import by_content, untrained_actor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,11 +103,16 @@ def test_help_answers_at_once() -> None:
         ("search --storage nonsense --workspace {w}", "no URL"),
         ("search --storage sqlite:////none/x.db --workspace {w}", "does not answer"),
         ("search --workspace {file}", "cannot be written"),
+        ("search --finalists -1 --workspace {w}", "finalists -1"),
+        ("search --warm-start nobody --workspace {w}", "no study 'nobody'"),
+        ("search --study a --warm-start a --workspace {w}", "the study itself"),
         ("search --trials many", "--trials"),
         ("search --nonsense", "--nonsense"),
         ("show --workspace {w}/none", "no workspace"),
         ("show nobody --workspace {w}", "no study 'nobody'"),
         ("show --trial 3 --workspace {w}", "needs a study"),
+        ("show --pick knee --workspace {w}", "needs a study"),
+        ("show nobody --pick knee --workspace {w}", "no study 'nobody'"),
         ("report nobody --workspace {w}", "no study 'nobody'"),
         ("dashboard --workspace {w}/none", "no workspace"),
         ("schedule nobody:teacher --workspace {w}", "no study 'nobody'"),
@@ -112,8 +122,13 @@ def test_help_answers_at_once() -> None:
         ("schedule {model} --nfe a --workspace {w}", "give numbers"),
         ("schedule {model} --latency-ms 0 --workspace {w}", "above 0"),
         ("schedule {model} --latency-ms 1 --images-per-s 9 --workspace {w}", "one of them"),
+        ("schedule {model} --mean-nfe 9 --workspace {w}", "give 3 to 8"),
+        ("schedule {model} --mean-nfe 4 --latency-ms 1 --workspace {w}", "one of them"),
+        ("schedule {model} --mean-nfe 4 --solvers heun --workspace {w}", "add one of ddim"),
+        ("schedule nobody:supernet --workspace {w}", "no study 'nobody'"),
         ("schedule {model} --workspace {w}", "does not say what data"),
         ("sample {model} --schedule {toml} --workspace {w}", "no schedule in"),
+        ("sample {model} --schedule {empty} --workspace {w}", "holds no policy"),
         ("sample nobody:3 --workspace {w}", "no model at"),
         ("sample {w} --workspace {w}", "no model folder"),
         ("benchmark", "which benchmark"),
@@ -147,7 +162,7 @@ def test_bad_input_is_one_line_and_exit_2(
 def test_negative_verdict_is_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def examine() -> dict[str, Any]:
+    def examine(*_: Any, **__: Any) -> dict[str, Any]:
         raise NegativeVerdict("the gate\nfailed")
 
     monkeypatch.setattr("ado_nas.doctor.examine", examine)
@@ -157,7 +172,7 @@ def test_negative_verdict_is_exit_1(
 def test_interruption_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def examine() -> dict[str, Any]:
+    def examine(*_: Any, **__: Any) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ado_nas.doctor.examine", examine)
@@ -167,7 +182,7 @@ def test_interruption_says_how_to_go_on(
 
 
 def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def examine() -> dict[str, Any]:
+    def examine(*_: Any, **__: Any) -> dict[str, Any]:
         raise ZeroDivisionError
 
     monkeypatch.setattr("ado_nas.doctor.examine", examine)
@@ -246,6 +261,65 @@ def test_sample_repeats_when_the_seed_does(
     singles = drawn("folder", "--count", "3", "--seed", "1")
     assert [image.shape for image in singles] == [(8, 8)] * 3
     np.testing.assert_array_equal(singles[0], first[0][:8, :8])
+
+
+def test_sample_goes_by_what_was_learned_and_refuses_what_was_for_another(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loaded = load_model(model)
+    game = countdown(random_bank(), "ddim", 4)
+    by_content(loaded).save(tmp_path / "content.json")
+    save_actor(tmp_path / "policy", untrained_actor(game), loaded, {})
+    words = ("sample", str(model), "--count", "9", "--json", "--out", str(tmp_path / "x.png"))
+    drawn = []
+    for name in ("content.json", "policy"):
+        place = ("--schedule", str(tmp_path / name))
+        code, out, _ = call(monkeypatch, capsys, *words, *place)
+        found = json.loads(out)
+        assert code == 0 and found["paths"] == [str(tmp_path / "x.png")]
+        assert 1 <= found["mean_nfe"] <= 4
+        drawn.append(np.array(Image.open(tmp_path / "x.png")))
+    assert not np.array_equal(*drawn)
+    other = UNetSpec(8, 1, 1, (4, 8), attention=("none", "none"), time_width=16, num_classes=3)
+    save_model(model, build_unet(other, 2), loaded.sampler, loaded.levels, {})
+    for name in ("content.json", "policy"):
+        code, _, err = call(monkeypatch, capsys, *words, "--schedule", str(tmp_path / name))
+        assert code == 2 and f"{name}: learned for another model" in err
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_schedule_says_which_of_fixed_steps_and_steps_by_content_was_saved(
+    capsys: pytest.CaptureFixture[str], better: bool
+) -> None:
+    row = {"solver": "ddim", "schedule": "dp", "learned": True, "nfe": 4}
+    row |= {"gap": 3.0, "retention": 0.9, "latency_ms": 2.0, "mean_nfe": 4.5}
+    content = {**row, "fixed": row, "path": "x-content.json", "better": better}
+    content["ratio_interval"] = (1.1, 1.3) if better else None
+    reference = {"solver": "dpmpp_2m", "nfe": 50, "latency_ms": 20.0}
+    about = {"reference": reference, "path": "x.json", "content": content}
+    terminal.show_schedules({"rows": [row], "best": row, **about})
+    out = capsys.readouterr().out
+    assert ("saved: ddim" in out) is not better and ("what was saved" in out) is better
+    assert ("1.1 to 1.3 times" in out) is better and out.endswith("x-content.json\nx.json\n")
+
+
+def test_models_of_a_study_are_named_by_what_they_are(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = SimpleNamespace(reference={"teacher": str(model)})
+    monkeypatch.setattr(cli, "_record", lambda *_: record)
+    words = ("--count", "2", "--out", str(tmp_path / "x.png"))
+    assert call(monkeypatch, capsys, "sample", "s:teacher", *words)[0] == 0
+    code, _, err = call(monkeypatch, capsys, "sample", "s:supernet", *words)
+    assert code == 2 and "study s has no supernet" in err and "[task.supernet]" in err
+    record.reference["supernet"] = str(model)
+    assert call(monkeypatch, capsys, "sample", "s:supernet", *words)[0] == 0
 
 
 def test_sample_refuses_an_unknown_class(

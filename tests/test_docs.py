@@ -51,8 +51,10 @@ def parse(words: list[str]) -> None:
 def test_command_has_help_and_an_example_that_parses(path: tuple[str, ...]) -> None:
     text = commands()[path].help
     assert "Example: python cli.py " + " ".join(path) in text
-    (words,) = lines_of(text)
-    parse(words)
+    lines = lines_of(text)
+    assert lines
+    for words in lines:
+        parse(words)
 
 
 @pytest.mark.parametrize("path", commands(), ids=" ".join)

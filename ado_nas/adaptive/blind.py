@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ado_nas.adaptive.countdown import Countdown, Policy
 from ado_nas.errors import SpecError
+
+Made = tuple[np.ndarray, np.ndarray]
+"""(N, H, W, C) images and (N,) evaluations spent on each."""
 
 
 def constant(game: Countdown, nfe: int) -> Policy:
@@ -44,6 +49,24 @@ def at_random(game: Countdown, mean_nfe: float, seed: int) -> Policy:
         return np.array([np.searchsorted(sums[m], u) for m, u in pairs], np.int64)
 
     return policy
+
+
+def mixed(images_of: Callable[[int], np.ndarray], mean: float, seed: int) -> Made:
+    """Images of two neighboring numbers of evaluations, drawn so that their mean is as asked.
+
+    Args:
+        images_of: (N, H, W, C) images of a number of evaluations, always from the same noise.
+        mean: number of evaluations.
+        seed: of the draw.
+    """
+    low = int(mean)
+    first = images_of(low)
+    more = np.zeros(len(first), bool)
+    order = np.random.default_rng(seed).permutation(len(first))
+    more[order[: round((mean - low) * len(first))]] = True
+    if not more.any():
+        return first, np.full(len(first), low)
+    return np.where(more[:, None, None, None], images_of(low + 1), first), low + more
 
 
 def _mean_nfe(limit: int, tilt: float) -> float:

@@ -20,7 +20,6 @@ class Judged:
 
     recipe: Recipe
     retention: float
-    shares: tuple[float, ...] = ()  # of the network's widths at each step; empty for all of it
     whole: float | None = None  # evaluations of the whole network that take as long
 
     @property
@@ -50,9 +49,10 @@ class Choice:
     @property
     def known_as(self) -> str:
         """In words."""
-        recipe = self.row.recipe
+        recipe, widths = self.row.recipe, ", ".join(f"{s:g}" for s in self.row.recipe.shares)
         return (
-            f"{recipe.solver}, {recipe.schedule} levels, {recipe.nfe} NFE, batches of {self.batch}"
+            f"{recipe.solver}, {recipe.schedule} levels, {recipe.nfe} NFE, "
+            f"{f'widths {widths}, ' if widths else ''}batches of {self.batch}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Choice:
             "solver": recipe.solver,
             "schedule": recipe.schedule,
             "nfe": recipe.nfe,
-            "step_widths": list(self.row.shares),
+            "step_widths": list(recipe.shares),
             "retention": self.row.retention,
             "batch": self.batch,
             "latency_ms": self.ms,

@@ -13,6 +13,7 @@ import numpy as np
 from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
+from ado_nas.adaptive.slimming import slimmed
 from ado_nas.bench import Bench, open_bench
 from ado_nas.device import environment
 from ado_nas.diffusion.sampling import generate
@@ -21,19 +22,24 @@ from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import ConfigError
 from ado_nas.files import building, read_json, write_json
 from ado_nas.measure.speed import latency
+from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
+from ado_nas.quality.judge import Quality
 from ado_nas.reference import measure_reference
 from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest
 
-SCHEMA = 2  # raise it when learning or judging changes
+SCHEMA = 3  # raise it when learning or judging changes
 FILE = "found.json"
 KEPT = 0.95  # retention that counts as the reference's own quality
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Where schedules are learned and judged; what is found is kept under `folder`."""
+    """Where schedules are learned and judged; what is found is kept under `folder`.
+
+    The bench's teacher is the model whose schedules they are.
+    """
 
     bench: Bench
     bank: Bank
@@ -54,54 +60,60 @@ class Comparison:
                 "checks": found.checks,
             }
 
-        facts = self._once(digest("schedule", SCHEMA, *about, self._judging), make)
+        facts = self.once(digest("schedule", SCHEMA, *about, self.judging), make)
         both = recipe_of(facts["recipe"]), recipe_of(facts["levels_only"])
         return Learned(*both, facts["checks"])
 
     def row(self, recipe: Recipe) -> dict[str, Any]:
-        """A recipe judged on the bench's noise and timed alone on the device."""
+        """A recipe judged on the bench's noise, and its solver timed alone on the device.
+
+        Levels cost no time: recipes alike in solver, evaluations and widths are timed once.
+        """
         around = {k: v for k, v in environment().items() if k != "threads"}
-        about = self.bench.digests, recipe.facts(), self._judging, around
-        return self._once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
+        about = self.bench.digests, recipe.facts(), self.judging, around
+        judged = self.once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
+        alike = recipe.solver, recipe.nfe, recipe.shares
+        settings = self.bench.task.reference.guidance, self.bench.task.latency_batch, around
+        key = digest("speed", SCHEMA, self.bench.digests, alike, *settings)
+        timed = self.once(key, lambda: self._timed(recipe))
+        return {**judged, **timed, "recipe": recipe.facts()}
 
     def _judged(self, recipe: Recipe) -> dict[str, Any]:
         bench, task = self.bench, self.bench.task
         guidance, levels = task.reference.guidance, recipe.levels
         start, labels = bench.start(task.quality.noise_seed), bench.labels()
         name = f"{recipe.solver} {recipe.schedule} {recipe.nfe} NFE"
-        images = generate(
-            bench.teacher.unet,
-            recipe.run,
-            levels,
-            start,
-            labels,
-            guidance,
-            task.quality.batch,
-            self.progress,
-            name,
-        )
-        speed = latency(bench.teacher, recipe.run, levels, guidance, task.latency_batch)
-        row = {
+        unet, batch = slimmed(bench.teacher.unet, recipe.shares), task.quality.batch
+        about = start, labels, guidance, batch, self.progress, name
+        images = generate(unet, recipe.run, levels, *about)
+        return {
             "solver": recipe.solver,
             "schedule": recipe.schedule,
             "learned": recipe.schedule not in CLOSED_FORMS,
             "nfe": recipe.nfe,
-        }
-        judged = self._quality(images)
-        return {
-            **row,
-            **judged,
-            "latency_ms": speed.median_ms,
-            "latency_iqr_ms": speed.iqr_ms,
-            "latency_batch": task.latency_batch,
-            "recipe": recipe.facts(),
+            **self.figures(self.score(images)),
         }
 
-    def _quality(self, images: np.ndarray) -> dict[str, Any]:
-        if not np.isfinite(images).all():
+    def _timed(self, recipe: Recipe) -> dict[str, Any]:
+        bench, task = self.bench, self.bench.task
+        run = dataclasses.replace(bench.teacher, unet=slimmed(bench.teacher.unet, recipe.shares))
+        guidance, batch = task.reference.guidance, task.latency_batch
+        speed = latency(run, recipe.run, recipe.levels, guidance, batch)
+        return {
+            "latency_ms": speed.median_ms,
+            "latency_iqr_ms": speed.iqr_ms,
+            "latency_batch": batch,
+        }
+
+    def score(self, images: np.ndarray) -> Quality | None:
+        """The judgement of images (N, H, W, C); None where they are not finite."""
+        return self.bench.judge.score(images) if np.isfinite(images).all() else None
+
+    def figures(self, found: Quality | None) -> dict[str, Any]:
+        """A judgement as a row tells it."""
+        if found is None:
             none = {"gap_interval": None, "retention_interval": None, "sliced": None}
             return {"gap": None, "retention": 0.0, **none}
-        found = self.bench.judge.score(images)
         kept = compared(self.reference, found)
         return {
             "gap": found.gap,
@@ -112,11 +124,13 @@ class Comparison:
         }
 
     @property
-    def _judging(self) -> Any:
+    def judging(self) -> Any:
+        """What figures depend on beside the bench's content."""
         task = self.bench.task
         return task.quality, task.reference, task.trajectories
 
-    def _once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Plain values that are made once per cache key."""
         with building(self.folder / key) as place:
             found = read_json(place / FILE)
             if found is None:
@@ -131,6 +145,7 @@ def comparison(
     workspace: Path,
     refinement: Refinement | None = None,
     progress: Progress = silent,
+    model: Model | None = None,
 ) -> Comparison:
     """Open a bench and its reference, to compare schedules of its teacher.
 
@@ -140,11 +155,15 @@ def comparison(
         workspace: its cache is used.
         refinement: of what dynamic programs find; None for none.
         progress: told about each part.
+        model: whose schedules they are instead, such as a supernet; it is compared with the
+            teacher's reference, and learns from the teacher's trajectories.
     """
     task = dataclasses.replace(task, training_free_nfe=())
     bench = open_bench(task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
     bank = fine_bank(bench, workspace, progress)
+    if model is not None:
+        bench = dataclasses.replace(bench, teacher=model)
     folder = workspace / "cache" / "schedules"
     return Comparison(bench, bank, reference, refinement, folder, progress)
 

@@ -73,16 +73,24 @@ class Complexity:
         return {name: value.tolist() for name, value in vars(self).items()}
 
 
-def budgets(bank: Bank, solver: str, counts: Sequence[int]) -> Budgets:
+def budgets(
+    bank: Bank,
+    solver: str,
+    counts: Sequence[int],
+    costs: np.ndarray | None = None,
+    probe: int | None = None,
+) -> Budgets:
     """Schedules with common probes, each the cheapest after them.
 
     Args:
-        bank: the trajectories whose costs count.
+        bank: the trajectories.
         solver: of one evaluation a step.
         counts: numbers of evaluations, each at least 2.
+        costs: of the jumps between their levels; None for those of the trajectories.
+        probe: place of the second level; None for that of the cheapest path of the middle count.
 
     Returns:
-        The schedules; the second level is that of the cheapest path of the middle count.
+        The schedules.
 
     Raises:
         SpecError: a count is below 2 or above what the trajectories hold.
@@ -90,11 +98,12 @@ def budgets(bank: Bank, solver: str, counts: Sequence[int]) -> Budgets:
     most = len(bank.levels) - 1
     if min(counts) < PROBES or max(counts) > most:
         raise SpecError(f"budgets {tuple(counts)}: give {PROBES} to {most} evaluations")
-    middle = sorted(counts)[len(counts) // 2]
-    probe = cheapest_path(bank.costs, middle)[1]
+    costs = bank.costs if costs is None else costs
+    if probe is None:
+        probe = cheapest_path(costs, sorted(counts)[len(counts) // 2])[1]
     found = {}
     for count in sorted(counts):
-        rest = cheapest_path(bank.costs[probe:, probe:], count - 1)
+        rest = cheapest_path(costs[probe:, probe:], count - 1)
         found[count] = bank.levels[[0, *(probe + i for i in rest)]]
     return Budgets(solver, found)
 
@@ -179,17 +188,34 @@ def fit(
     each = ((bins == b) if np.any(bins == b) else slice(None) for b in range(_BINS))
     table = np.array([errors[rows].mean(axis=0) for rows in each])
     share = np.bincount(bins, minlength=_BINS) / len(bins)
+    return Complexity(mean, scale, weights, edges, affordable(table, share, counts, mean_nfe))
+
+
+def affordable(
+    errors: np.ndarray, share: np.ndarray, counts: Sequence[int], mean_nfe: float
+) -> np.ndarray:
+    """The budgets of least error where each evaluation has the lowest price that keeps the mean.
+
+    Args:
+        errors: (R, K), of each kind of image with each of `counts` evaluations.
+        share: (R,), how many images are of each kind; they add up to 1.
+        counts: (K,), rising.
+        mean_nfe: that may be spent on average.
+
+    Returns:
+        (R,) evaluations.
+    """
     nfe = np.asarray(counts)
 
     def chosen(price: float) -> np.ndarray:
-        found: np.ndarray = nfe[np.argmin(table + price * nfe, axis=1)]
+        found: np.ndarray = nfe[np.argmin(errors + price * nfe, axis=1)]
         return found
 
-    low, high = 0.0, float(table.max())
+    low, high = 0.0, float(errors.max())
     for _ in range(60):
         price = (low + high) / 2
         low, high = (price, high) if share @ chosen(price) > mean_nfe else (low, price)
-    return Complexity(mean, scale, weights, edges, chosen(high))
+    return chosen(high)
 
 
 def sample(

@@ -1,105 +1,36 @@
-"""Learning on a bench how many evaluations an image's content asks for, and sampling by it."""
+"""Learning on a bench how many evaluations an image's content asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ado_nas.adaptive.complexity import (
     STATISTICS,
     Budgets,
-    Complexity,
     budgets,
     errors_by_budget,
     fit,
     refined,
-    sample,
 )
-from ado_nas.adaptive.learning import CHECK_SEED
+from ado_nas.adaptive.learning import CHECK_SEED, CHECKED, GLANCED, checked_gap, path_costs
 from ado_nas.adaptive.practice import Truth
+from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
+from ado_nas.adaptive.scheduler import AdaptiveScheduler
 from ado_nas.bench import Bench
+from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate
+from ado_nas.diffusion.schedules import cheapest_path
 from ado_nas.distillation.trajectories import Bank
-from ado_nas.errors import ConfigError, ModelError, nearest
-from ado_nas.files import read_json, write_json
-from ado_nas.modelfolder import Model
+from ado_nas.errors import ConfigError, nearest
+from ado_nas.modelfolder import identity
 from ado_nas.progress import Progress, silent
 from ado_nas.reference import sampler_levels
 
 COUNTS = (3, 4, 5, 6, 8)
 LEARNED = 1024  # images that the thresholds are learned from
-
-
-@dataclass(frozen=True, eq=False)
-class AdaptiveScheduler:
-    """How many evaluations each image gets, by its content, and at which levels."""
-
-    schedules: Budgets
-    rule: Complexity
-    weights_sha256: str  # of the model it was learned for
-
-    def sample(
-        self,
-        model: Model,
-        start: np.ndarray,
-        labels: np.ndarray | None = None,
-        batch: int = 100,
-        progress: Progress = silent,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Images from noise; see `complexity.sample`.
-
-        Args:
-            model: the one it was learned for.
-            start: (N, H, W, C) standard normal noise.
-            labels: (N,) int32, or None.
-            batch: images at a time.
-            progress: told after each batch.
-
-        Returns:
-            (N, H, W, C) float32 images, and (N,) evaluations spent on each.
-
-        Raises:
-            ModelError: it was learned for another model.
-        """
-        if model.card.get("weights_sha256") != self.weights_sha256:
-            raise ModelError("this scheduler was learned for another model; learn one for this")
-        guidance = model.sampler.guidance
-        about = self.schedules, self.rule, start, labels, guidance, batch, progress
-        return sample(model.unet, *about)
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        levels = {str(n): v.tolist() for n, v in self.schedules.levels.items()}
-        write_json(
-            path,
-            {
-                "solver": self.schedules.solver,
-                "levels": levels,
-                "rule": self.rule.facts(),
-                "weights_sha256": self.weights_sha256,
-            },
-        )
-
-    @classmethod
-    def load(cls, path: Path) -> AdaptiveScheduler:
-        """Read what `save` wrote.
-
-        Raises:
-            ModelError: there is no such file, or it holds something else.
-        """
-        facts = read_json(path)
-        try:
-            assert isinstance(facts, dict)
-            rule = {name: np.array(values) for name, values in facts["rule"].items()}
-            levels = {int(n): np.array(v, float) for n, v in facts["levels"].items()}
-            schedules = Budgets(facts["solver"], levels)
-            return cls(schedules, Complexity(**rule), facts["weights_sha256"])
-        except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
-            raise ModelError(f"no adaptive scheduler in {path}; learn one and save it") from None
 
 
 def learn_content(
@@ -138,7 +69,7 @@ def learn_content(
     ends = reference_ends(bench, learned, progress)
     seen, errors = errors_seen(bench, schedules, ends, progress)
     rule = fit(only(seen, statistics), errors, sorted(counts), mean_nfe)
-    return AdaptiveScheduler(schedules, rule, bench.teacher.card["weights_sha256"])
+    return AdaptiveScheduler(schedules, rule, identity(bench.teacher))
 
 
 def begun(
@@ -149,24 +80,61 @@ def begun(
     refinement: Refinement | None,
     progress: Progress,
 ) -> Budgets:
-    """The schedules of each count, with common probes, refined where that is asked for."""
-    found = budgets(bank, solver, counts)
+    """The schedules of each count, with common probes, as they proved best on the check noise.
+
+    Dynamic programs of several costs propose the common second level and, for each count, the
+    levels after it; what is refined is kept where it proves better.
+
+    Args:
+        bench: the model and the judge.
+        bank: from `learning.fine_bank`.
+        solver: of one evaluation a step.
+        counts: evaluations that an image may get.
+        refinement: of the levels after the probes; None for none.
+        progress: told about each part.
+    """
+    every = list(path_costs(bank))
+    probes = sorted({cheapest_path(costs, n)[1] for costs in every for n in counts})
+    families = []
+    for done, probe in enumerate(probes, 1):
+        proposed = [budgets(bank, solver, counts, costs, probe) for costs in every]
+        families.append(_best(bench, proposed, GLANCED))
+        progress("common levels", done, len(probes))
+    found = min(families, key=lambda pair: pair[0])[1]
     if refinement is None:
         return found
     unet, features = bench.teacher.unet, bench.features.lazily
     guidance = bench.task.reference.guidance
-    return refined(unet, found, bank, features, refinement, guidance, progress)
+    moved = refined(unet, found, bank, features, refinement, guidance, progress)
+    return _best(bench, [found, moved], CHECKED)[1]
 
 
-def reference_ends(bench: Bench, count: int, progress: Progress) -> Truth:
-    """Where the reference ends on noise that nothing is judged on.
+def _best(bench: Bench, proposed: Sequence[Budgets], images: int) -> tuple[float, Budgets]:
+    """Of each count the schedule of the lowest gap; their mean logarithm, and the schedules."""
+    solver, logs, kept = proposed[0].solver, [], {}
+    for count in proposed[0].levels:
+        known: dict[bytes, tuple[float, Levels]] = {}
+        for levels in (some.levels[count] for some in proposed):
+            if levels.tobytes() not in known:
+                gap = checked_gap(bench, Recipe(solver, "dp", levels), images)
+                known[levels.tobytes()] = gap, levels
+        gap, kept[count] = min(known.values(), key=lambda pair: pair[0])
+        logs.append(np.log(max(gap, 1e-6)))
+    return float(np.mean(logs)), Budgets(solver, kept)
+
+
+def reference_ends(
+    bench: Bench, count: int, progress: Progress, noise_seed: int = CHECK_SEED
+) -> Truth:
+    """Where the reference ends, by default on noise that nothing is judged on.
 
     Args:
         bench: the model, its reference and the features.
         count: images, M.
         progress: told after each batch.
+        noise_seed: of the noise.
     """
-    task, start, labels = bench.task, bench.start(CHECK_SEED, count), bench.labels(count)
+    task, start, labels = bench.task, bench.start(noise_seed, count), bench.labels(count)
     sampler, levels = task.reference, sampler_levels(bench, task.reference)
     about = start, labels, sampler.guidance, task.quality.batch
     ends = generate(bench.teacher.unet, sampler.solver, levels, *about, progress, "reference ends")

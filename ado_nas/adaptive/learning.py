@@ -29,6 +29,8 @@ FINE = 60  # levels of the trajectories that schedules are learned from
 COUNT = 256  # of them
 CHECK_SEED = 3000  # noise that is neither learned from nor judged on
 CHECKED = 1000  # images at most
+GLANCED = 256  # images that the first choice is made on
+KEPT = 2  # of the closed forms, and of the dynamic programs, that are then checked on all
 GROWTH = 1.15  # gamma of GITS
 POWERS = (0.0, 0.5, 1.0)  # 0 is BOSS; see `jump_costs`
 
@@ -87,13 +89,19 @@ def learned_levels(bank: Bank, solver: str, nfe: int) -> Iterator[Recipe]:
     count = steps(solver, nfe)
     if count >= len(bank.levels):
         return
+    for costs in path_costs(bank):
+        yield Recipe(solver, "dp", bank.levels[cheapest_path(costs, count)])
+    states = np.array(bank.states)
+    costs = deviation_costs(states, implied_denoised(states, bank.levels), bank.levels)
+    yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
+
+
+def path_costs(bank: Bank) -> Iterator[np.ndarray]:
+    """What each jump between levels costs, (T + 1, T + 1), with each power of what is left."""
     states = np.array(bank.states)
     denoised = implied_denoised(states, bank.levels)
     for power in POWERS:
-        costs = jump_costs(states, denoised, bank.levels, bank.sigma_data, power)
-        yield Recipe(solver, "dp", bank.levels[cheapest_path(costs, count)])
-    costs = deviation_costs(states, denoised, bank.levels)
-    yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
+        yield jump_costs(states, denoised, bank.levels, bank.sigma_data, power)
 
 
 def learn(
@@ -118,13 +126,13 @@ def learn(
         The best on the check noise, which may be a closed form.
     """
     base = "dpmpp_2m" if solver == GENERALIZED else solver
-    proposals = [*closed_forms(bench, base, nfe), *learned_levels(bank, base, nfe)]
+    forms, paths = closed_forms(bench, base, nfe), learned_levels(bank, base, nfe)
     checks: list[dict[str, Any]] = []
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
         checks.append({"schedule": recipe.schedule, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), len(proposals) + 2)
+        progress(f"checking {solver}, {nfe} NFE", len(checks), 2 * KEPT + 2)
         return gap, recipe
 
     def refined(start: tuple[float, Recipe], told: bool) -> list[tuple[float, Recipe]]:
@@ -136,7 +144,7 @@ def learn(
         except Diverged:
             return []
 
-    found = [check(recipe) for recipe in proposals]
+    found = [check(r) for some in (forms, paths) for r in _promising(bench, list(some))]
     moves = refinement is not None and base in RULE and steps(base, nfe) > 1
     if moves:
         found += refined(min(found, key=_gap), told=False)
@@ -154,9 +162,22 @@ def _correctable(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, solver=GENERALIZED, corrections=np.zeros((2, count, count)))
 
 
-def checked_gap(bench: Bench, recipe: Recipe) -> float:
-    """The gap of a recipe on the check noise; infinite where its images are not finite."""
-    count = min(bench.task.quality.samples, CHECKED)
+def _promising(bench: Bench, recipes: list[Recipe]) -> list[Recipe]:
+    """Those of the lowest gap on a few images; few images tell all gaps too high alike."""
+    if len(recipes) <= KEPT:
+        return recipes
+    return sorted(recipes, key=lambda recipe: checked_gap(bench, recipe, GLANCED))[:KEPT]
+
+
+def checked_gap(bench: Bench, recipe: Recipe, most: int = CHECKED) -> float:
+    """The gap of a recipe on the check noise; infinite where its images are not finite.
+
+    Args:
+        bench: the model and the judge.
+        recipe: how it is sampled.
+        most: images at most.
+    """
+    count = min(bench.task.quality.samples, most)
     images = generate(
         bench.teacher.unet,
         recipe.run,

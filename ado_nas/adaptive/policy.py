@@ -16,7 +16,7 @@ from ado_nas.adaptive.countdown import WIDTH, Countdown
 from ado_nas.diffusion.solvers import RULE
 from ado_nas.errors import ModelError, nearest
 from ado_nas.files import read_json, replacing, sha256, write_json
-from ado_nas.modelfolder import Model
+from ado_nas.modelfolder import Model, check_identity, identity
 
 WEIGHTS, FACTS = "policy.safetensors", "policy.json"
 
@@ -93,10 +93,7 @@ def save_actor(folder: Path, actor: Actor, model: Model, provenance: Mapping[str
     }
     facts = {
         "game": game,
-        "model": {
-            "weights_sha256": model.card["weights_sha256"],
-            "resolution": model.unet.spec.resolution,
-        },
+        "model": identity(model),
         "policy_sha256": sha256(folder / WEIGHTS),
         "provenance": dict(provenance),
     }
@@ -119,10 +116,8 @@ def load_actor(folder: Path, model: Model) -> Actor:
     """
     facts = read_json(folder / FACTS)
     if not isinstance(facts, dict) or not isinstance(facts.get("game"), dict):
-        raise ModelError(f"{folder} holds no policy ({FACTS} is missing or cut short)")
-    about = facts.get("model") or {}
-    if about.get("weights_sha256") != model.card.get("weights_sha256"):
-        raise ModelError(f"{folder}: the policy was trained for another model; train one for this")
+        raise ModelError(f"{folder} holds no policy ({FACTS} is missing or cut short); train one")
+    check_identity(facts.get("model"), model, str(folder))
     path = folder / WEIGHTS
     if not path.is_file() or sha256(path) != facts.get("policy_sha256"):
         raise ModelError(f"{path} is not the file that {FACTS} names; train the policy again")

@@ -13,9 +13,10 @@ from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.solvers import RULE, SOLVER, Solver, evaluations, generalized, timed
 from ado_nas.errors import ModelError, nearest
 from ado_nas.files import read_json, write_json
-from ado_nas.modelfolder import Model
+from ado_nas.modelfolder import Model, check_identity, identity
 
 SCHEDULE = "schedule.json"
+FIXED = "fixed"  # the kind of file
 GENERALIZED = "generalized"  # DPM-Solver++(2M) with learned corrections
 SOLVERS = (*SOLVER, GENERALIZED)
 
@@ -25,7 +26,8 @@ class Recipe:
     """A solver, its noise levels, and what else was learned.
 
     `levels` is (T + 1,), falling, the last 0; `times` (T,) the factors of the levels that the
-    network is told, `corrections` (2, T, T) as `generalized` takes them; None for none.
+    network is told, `corrections` (2, T, T) as `generalized` takes them; None for none. `shares`
+    (T,) is of the widths of a supernet at each step; empty where all steps are whole.
     """
 
     solver: str
@@ -33,6 +35,7 @@ class Recipe:
     levels: Levels
     times: np.ndarray | None = None
     corrections: np.ndarray | None = None
+    shares: tuple[float, ...] = ()
 
     @property
     def nfe(self) -> int:
@@ -51,7 +54,7 @@ class Recipe:
 
     def facts(self) -> dict[str, Any]:
         """Plain values; the inverse of `recipe_of`."""
-        return {
+        found = {
             "solver": self.solver,
             "schedule": self.schedule,
             "nfe": self.nfe,
@@ -59,6 +62,8 @@ class Recipe:
             "times": None if self.times is None else self.times.tolist(),
             "corrections": None if self.corrections is None else self.corrections.tolist(),
         }
+        # Left out where there are none, so that cache keys of before stay.
+        return {**found, "shares": list(self.shares)} if self.shares else found
 
 
 def recipe_of(facts: Mapping[str, Any]) -> Recipe:
@@ -83,9 +88,9 @@ def recipe_of(facts: Mapping[str, Any]) -> Recipe:
     if levels[-1] != 0 or np.any(np.diff(levels) >= 0):
         raise ModelError("its levels do not fall to 0; every level must be below the one before")
     times = corrections = None
+    single = solver in (*RULE, GENERALIZED)
     if facts.get("times") is not None:
         times = _numbers("times", facts["times"])
-        single = solver in (*RULE, GENERALIZED)
         if times.shape != (steps,) or not np.all(times > 0) or not single:
             raise ModelError(
                 f"its times are {times.tolist()}; give one above 0 for each of {steps} steps, and "
@@ -98,7 +103,15 @@ def recipe_of(facts: Mapping[str, Any]) -> Recipe:
                 f"its corrections are {corrections.shape}; {steps} steps need "
                 f"(2, {steps}, {steps})"
             )
-    return Recipe(solver, str(facts.get("schedule", "")), levels, times, corrections)
+    shares = _numbers("shares", facts.get("shares") or ())
+    fits = shares.shape == (steps,) and single and np.all((shares > 0) & (shares <= 1))
+    if shares.size and not fits:
+        raise ModelError(
+            f"its shares are {shares.tolist()}; give one above 0, at most 1, for each of {steps} "
+            "steps, and a solver with one evaluation a step"
+        )
+    name = str(facts.get("schedule", ""))
+    return Recipe(solver, name, levels, times, corrections, tuple(shares.tolist()))
 
 
 def own(model: Model) -> Recipe:
@@ -115,11 +128,8 @@ def save_recipe(path: Path, model: Model, recipe: Recipe, provenance: Mapping[st
         recipe: the schedule.
         provenance: plain values: on what data, noise and device, compared with what.
     """
-    about = {
-        "weights_sha256": model.card["weights_sha256"],
-        "resolution": model.unet.spec.resolution,
-    }
-    write_json(path, {**recipe.facts(), "model": about, "provenance": dict(provenance)})
+    about = {"kind": FIXED, "model": identity(model), "provenance": dict(provenance)}
+    write_json(path, {**recipe.facts(), **about})
 
 
 def load_recipe(path: Path, model: Model) -> Recipe:
@@ -139,30 +149,11 @@ def load_recipe(path: Path, model: Model) -> Recipe:
     facts = read_json(path)
     if not isinstance(facts, dict):
         raise ModelError(f"no schedule in {path}; `schedule` writes one")
-    about = facts.get("model")
-    about = about if isinstance(about, dict) else {}
-    side = model.unet.spec.resolution
-    if about.get("resolution") != side:
-        raise ModelError(
-            f"{path}: learned at {about.get('resolution')} px, this model makes {side} px; learn "
-            "one for this model with `schedule`"
-        )
-    if about.get("weights_sha256") != model.card.get("weights_sha256"):
-        raise ModelError(f"{path}: learned for another model; learn one for this with `schedule`")
+    check_identity(facts.get("model"), model, str(path))
     try:
         return recipe_of(facts)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-
-
-def recipe_for(model: Model) -> Recipe:
-    """The schedule saved with a model; its own sampler where there is none.
-
-    Raises:
-        ModelError: see `load_recipe`.
-    """
-    path = model.folder / SCHEDULE if model.folder else None
-    return load_recipe(path, model) if path and path.is_file() else own(model)
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:

@@ -132,7 +132,7 @@ def stopwatch(model: Model, guidance: float = 1.0) -> Callable[[Judged, int], fl
 
     def measure(row: Judged, batch: int) -> float:
         recipe = row.recipe
-        unet = slimmed(model.unet, row.shares)
+        unet = slimmed(model.unet, recipe.shares)
         run = dataclasses.replace(model, unet=unet)
         about = run, recipe.run, recipe.levels, guidance, batch, _EVALUATIONS
         return steady(lambda: latency(*about))

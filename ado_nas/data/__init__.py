@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ado_nas.data.catalog import build, check, datasets, load, verify
 from ado_nas.data.dataset import Dataset, Split
+from ado_nas.data.pyramid import at
 
-__all__ = ["Dataset", "Split", "build", "check", "datasets", "load", "verify"]
+__all__ = ["Dataset", "Split", "at", "build", "check", "datasets", "load", "verify"]

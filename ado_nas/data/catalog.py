@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from ado_nas.data import digits, folder, manifest, shapes
-from ado_nas.data.dataset import Dataset
-from ado_nas.errors import DataError, NegativeVerdict
+from ado_nas.data import digits, folder, manifest, patches, pyramid, shapes
+from ado_nas.data.dataset import Dataset, Source
+from ado_nas.errors import DataError, NegativeVerdict, WorkspaceError
 from ado_nas.specs import DataSpec, digest
 
-_log = logging.getLogger(__name__)
-
-_NAMED = {"digits": digits, "shapes": shapes}
+_NAMED = {"digits": digits, "patches": patches, "shapes": shapes}
 
 
 def datasets() -> list[dict[str, str]]:
@@ -23,6 +22,12 @@ def datasets() -> list[dict[str, str]]:
             "name": "digits",
             "description": "1,797 handwritten digits of scikit-learn, grey, 10 classes",
             "resolutions": "8, 16, 32",
+        },
+        {
+            "name": "patches",
+            "description": "RGB crops of scikit-learn's two photos at several scales, unlimited; "
+            f"held out by region; classes: {', '.join(patches.PHOTOS)}",
+            "resolutions": f"8 to {max(patches.WINDOWS)}",
         },
         {
             "name": "shapes",
@@ -47,6 +52,17 @@ def check(spec: DataSpec) -> None:
         raise DataError(f"held_out {spec.held_out}: give a share above 0 and below 1, such as 0.4")
     if spec.count < 0 or spec.seed < 0:
         raise DataError(f"count {spec.count} and seed {spec.seed}: neither may be negative")
+    if spec.channels not in (0, 1, 3):
+        raise DataError(f"channels {spec.channels}: give 1 (grey) or 3 (RGB), or 0 for the files'")
+    if spec.channels and spec.name in _NAMED:
+        raise DataError(
+            f"channels {spec.channels} with {spec.name}: only folders are converted; leave it out"
+        )
+    if spec.flips and spec.name != "patches":
+        raise DataError(f"flips with {spec.name or 'no data'}: only patches are mirrored so far")
+    if spec.averaged_from:
+        pyramid.check(spec.averaged_from, spec.resolution)
+        spec = _whole(spec)
     _module(spec).check(spec)
 
 
@@ -54,7 +70,8 @@ def load(spec: DataSpec, cache: Path) -> Dataset:
     """Load a dataset, built once and kept below `cache`.
 
     Args:
-        spec: which set, at which resolution, split how.
+        spec: which set, at which resolution, split how; one whose name is the folder of a built
+            dataset is read as it is there.
         cache: the workspace's cache folder.
 
     Returns:
@@ -64,16 +81,13 @@ def load(spec: DataSpec, cache: Path) -> Dataset:
         DataError: the set cannot be served.
         WorkspaceError: the cache cannot be written.
     """
+    built = Path(spec.name)
+    if all((built / name).is_file() for name in (manifest.MANIFEST, manifest.ARRAYS)):
+        return manifest.read(built / manifest.MANIFEST)
     check(spec)
-    kept = _place(spec, cache)
-    if (kept / manifest.MANIFEST).exists():
-        try:
-            return manifest.read(kept / manifest.MANIFEST)
-        except (DataError, NegativeVerdict) as error:
-            _log.warning("%s", error)
-    dataset = manifest.assemble(spec, _module(spec).read(spec))
-    manifest.write(dataset, kept)
-    return dataset
+    if spec.averaged_from:
+        return pyramid.at(load(_whole(spec), cache), spec.resolution)
+    return manifest.kept(spec, _place(spec, cache), lambda: _read(spec, cache))
 
 
 def build(spec: DataSpec, cache: Path) -> Path:
@@ -103,9 +117,9 @@ def verify(path: Path) -> Dataset:
     if not path.is_file():
         raise DataError(f"no manifest at {path}; `data build` makes one")
     dataset = manifest.read(path)
-    recorded = dataset.manifest.get("files")
-    if recorded is not None and Path(dataset.spec.name).is_dir():
-        _verify_files(Path(dataset.spec.name), recorded)
+    recorded, place = dataset.manifest.get("files"), _files_folder(dataset.spec)
+    if recorded is not None and place.is_dir():
+        _verify_files(place, recorded)
     return dataset
 
 
@@ -120,9 +134,41 @@ def _verify_files(place: Path, recorded: dict[str, str]) -> None:
 
 
 def _place(spec: DataSpec, cache: Path) -> Path:
-    module = _module(spec)
-    content = "" if spec.name in _NAMED else folder.fingerprint(Path(spec.name))
-    return cache / "data" / digest(spec, module.VERSION, manifest.SCHEMA, content)
+    if spec.averaged_from:
+        return pyramid.place(_place(_whole(spec), cache), spec.resolution)
+    return cache / "data" / digest(spec, _module(spec).VERSION, manifest.SCHEMA, _content(spec))
+
+
+def _read(spec: DataSpec, cache: Path) -> Source:
+    if spec.name in _NAMED:
+        source: Source = _NAMED[spec.name].read(spec)
+        return source
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache) as spool:
+            return folder.read(spec, spool)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot write {cache}: {error.strerror}; check permissions and space"
+        ) from error
+
+
+def _whole(spec: DataSpec) -> DataSpec:
+    """What a level is averaged from."""
+    return dataclasses.replace(spec, resolution=spec.averaged_from, averaged_from=0)
+
+
+def _content(spec: DataSpec) -> str:
+    """What the files say that a set is made from; empty where it is made from none."""
+    if spec.name == "patches":
+        return patches.fingerprint()
+    return "" if spec.name in _NAMED else folder.fingerprint(Path(spec.name))
+
+
+def _files_folder(spec: DataSpec) -> Path:
+    if spec.name == "patches":
+        return next(iter(patches.files().values())).parent
+    return Path(spec.name)
 
 
 def _module(spec: DataSpec) -> ModuleType:

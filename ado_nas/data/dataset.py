@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ado_nas.data import arrays
 from ado_nas.errors import DataError
 from ado_nas.specs import DataSpec
 
@@ -20,7 +24,8 @@ Indices = npt.NDArray[np.int64]
 class Split:
     """Images and, where the set has classes, their labels.
 
-    `images` is float32 (N, H, W, C) in [-1, 1]; `labels` is int32 (N,) or None.
+    `images` is float32 (N, H, W, C) in [-1, 1], read-only and in a file where the set was loaded;
+    `labels` is int32 (N,) or None.
     """
 
     images: Floats
@@ -31,7 +36,17 @@ class Split:
 
     def take(self, indices: Indices) -> Split:
         """The images at `indices`, in that order."""
-        return Split(self.images[indices], None if self.labels is None else self.labels[indices])
+        labels = None if self.labels is None else self.labels[indices]
+        return Split(arrays.taken(self.images, indices), labels)
+
+    def spread(self) -> float:
+        """Standard deviation over all values of all images."""
+        total = squares = 0.0
+        for piece in arrays.pieces(self.images):
+            total += float(piece.sum(dtype=np.float64))
+            squares += float(np.square(piece, dtype=np.float64).sum())
+        mean = total / max(self.images.size, 1)
+        return math.sqrt(max(squares / max(self.images.size, 1) - mean**2, 0.0))
 
     def halves(self) -> tuple[Split, Split]:
         """Two disjoint halves with equal shares of each class; always the same ones.
@@ -55,17 +70,31 @@ class Dataset:
     digest: str
     spec: DataSpec
     manifest: dict[str, Any]
+    folder: Path | None = None  # of its manifest and arrays; None: only in memory
+    levels: dict[int, Dataset] = field(default_factory=dict, repr=False)  # see `pyramid.at`
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A whole set before it is split, and what its manifest should say about it."""
+    """A whole set before it is written: how to make its images, and what is said of them."""
 
-    images: Floats
+    shape: tuple[int, ...]  # of one image: H, W, C
+    count: int
+    rows: Callable[[Indices], Floats]  # images by number, float32 in [-1, 1]
     labels: Ints | None
     classes: tuple[str, ...]
     version: int
     facts: dict[str, Any] = field(default_factory=dict)
+    held_out: int | None = (
+        None  # the last so many, of a set that comes split; None: they are drawn
+    )
+
+    def split(self, spec: DataSpec) -> tuple[Indices, Indices]:
+        """Numbers of the images to train on and of those held out, both ascending."""
+        if self.held_out is None:
+            return split_indices(self.count, self.labels, spec.held_out, spec.seed)
+        numbers = np.arange(self.count)
+        return numbers[: self.count - self.held_out], numbers[self.count - self.held_out :]
 
 
 def split_indices(
@@ -92,9 +121,14 @@ def split_indices(
     order = rng.permutation(count)
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
-    wanted = min(max(round(held_out * count), 1), count - 1) if count > 1 else 0
+    wanted = share_of(count, held_out)
     # Evenly spaced ranks of the class-sorted order give each class its share.
     ranks = np.floor((np.arange(wanted) + 0.5) * count / max(wanted, 1)).astype(np.int64)
     chosen = np.zeros(count, bool)
     chosen[order[ranks]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def share_of(count: int, share: float) -> int:
+    """So many of `count` images, at least one on either side of the split; 0 of a lone image."""
+    return min(max(round(share * count), 1), count - 1) if count > 1 else 0

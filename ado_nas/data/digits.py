@@ -44,7 +44,15 @@ def read(spec: DataSpec) -> Source:
     if 0 < spec.count < len(labels):
         kept = split_indices(len(labels), labels, spec.count / len(labels), spec.seed)[1]
         stored, labels = stored[kept], labels[kept]
-    return Source(resize(stored, spec.resolution), labels, tuple("0123456789"), VERSION)
+    images = resize(stored, spec.resolution)
+    return Source(
+        shape=images.shape[1:],
+        count=len(images),
+        rows=lambda numbers: images[numbers],
+        labels=labels,
+        classes=tuple("0123456789"),
+        version=VERSION,
+    )
 
 
 def _file() -> Path:

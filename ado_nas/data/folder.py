@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from ado_nas.data.dataset import Floats, Ints, Source
+from ado_nas.data import arrays
+from ado_nas.data.dataset import Ints, Source
+from ado_nas.data.decoding import Header, decode, header
 from ado_nas.errors import DataError
-from ado_nas.specs import DataSpec
+from ado_nas.specs import DATASETS, DataSpec
 
 VERSION = 1
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_KNOWN = ", ".join(DATASETS)
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def check(spec: DataSpec) -> None:
     if not 4 <= spec.resolution <= 1024:
         raise DataError(f"images at {spec.resolution} px: give 4 to 1024")
     if not spec.name:
-        raise DataError("no data is named; give --data FOLDER, digits or shapes")
+        raise DataError(f"no data is named; give --data FOLDER or one of: {_KNOWN}")
     files(Path(spec.name))
 
 
@@ -42,7 +44,7 @@ def files(folder: Path) -> list[Path]:
         DataError: there is no such folder, or no PNG or JPEG in it.
     """
     if not folder.exists():
-        raise DataError(f"no dataset or folder named {str(folder)!r}; datasets: digits, shapes")
+        raise DataError(f"no dataset or folder named {str(folder)!r}; datasets: {_KNOWN}")
     if not folder.is_dir():
         raise DataError(f"{str(folder)!r} is a file; give the folder that holds the images")
     if not os.access(folder, os.R_OK | os.X_OK):
@@ -68,45 +70,66 @@ def fingerprint(folder: Path) -> str:
     return total.hexdigest()
 
 
-def read(spec: DataSpec) -> Source:
-    """Load the images of a folder; sub-folders are classes where every file lies in one.
+def read(spec: DataSpec, spool: BinaryIO) -> Source:
+    """Decode the images of a folder; sub-folders are classes where every file lies in one.
 
     Args:
-        spec: `name` is the folder; a `count` above 0 takes that many images, drawn by seed.
+        spec: `name` is the folder; a `count` above 0 takes that many images, drawn by seed;
+            `channels` of 1 or 3 turns all into grey or RGB.
+        spool: an empty file that takes the decoded images, for they may be more than memory.
 
     Returns:
-        Grey images (N, s, s, 1) where all are grey, else RGB (N, s, s, 3), in [-1, 1].
+        Images (N, s, s, channels) in [-1, 1].
 
     Raises:
-        DataError: the folder is missing or empty, or no file in it is readable.
+        DataError: the folder is missing or empty, no file in it is readable, or some are grey,
+            others in color, and `channels` does not say what all shall be.
+        OSError: the file cannot be written.
     """
     check(spec)
     folder = Path(spec.name)
-    images: dict[Path, Floats] = {}
-    hashes: dict[str, str] = {}
+    chosen = _chosen(files(folder), spec)
+    headers = _headers(folder, chosen)
+    channels = spec.channels or _common(headers)
+    hashes: dict[Path, str] = {}
     skipped: list[dict[str, str]] = []
-    for path in _chosen(files(folder), spec):
-        if spec.count and len(images) == spec.count:
+    for path in chosen:
+        if spec.count and len(hashes) == spec.count:
             break
         try:
             content = (folder / path).read_bytes()
-            images[path] = decode(content, spec.resolution)
-            hashes[path.as_posix()] = _hash(content)
+            image = decode(content, spec.resolution, channels)
         except Exception as error:  # Pillow's readers raise a dozen kinds, struct.error among them
             reason = _reason(error)
             skipped.append({"file": path.as_posix(), "reason": reason})
             _log.warning("skipped %s: %s", path.as_posix(), reason)
-    if not images:
+            continue
+        hashes[path] = _hash(content)
+        spool.write(image.tobytes())
+    if not hashes:
         raise DataError(
             f"none of the {len(skipped)} image files in {spec.name!r} can be read; "
             f"the first, {skipped[0]['file']}: {skipped[0]['reason']}"
         )
-    kept = sorted(images, key=lambda p: p.as_posix())
-    pixels, note = _stack([images[p] for p in kept])
+    names = [path.as_posix() for path in hashes]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__))
+    kept = sorted(hashes, key=lambda p: p.as_posix())
+    shape = (spec.resolution, spec.resolution, channels)
+    images = arrays.mapped(spool, np.dtype("<f4"), (len(kept), *shape))
     labels, classes = _labels(kept)
-    facts: dict[str, Any] = {"files": {p.as_posix(): hashes[p.as_posix()] for p in kept}}
-    facts |= {"skipped": skipped, "notes": [note] if note else []}
-    return Source(pixels, labels, classes, VERSION, facts)
+    return Source(
+        shape=shape,
+        count=len(kept),
+        rows=lambda numbers: arrays.taken(images, order[numbers]),
+        labels=labels,
+        classes=classes,
+        version=VERSION,
+        facts={
+            "files": {path.as_posix(): hashes[path] for path in kept},
+            "skipped": skipped,
+            "notes": _notes([headers[path] for path in kept], kept, spec, channels),
+        },
+    )
 
 
 def changed(folder: Path, recorded: dict[str, str]) -> list[str]:
@@ -123,50 +146,52 @@ def changed(folder: Path, recorded: dict[str, str]) -> list[str]:
     ]
 
 
-def decode(content: bytes, side: int) -> Floats:
-    """One image from the bytes of its file: center square, resized with antialiasing.
+def _headers(folder: Path, paths: list[Path]) -> dict[Path, Header]:
+    """The headers of the files that have a readable one; `read` names the others."""
+    found: dict[Path, Header] = {}
+    for path in paths:
+        with contextlib.suppress(Exception):  # as in `read`
+            found[path] = header(folder / path)
+    return found
 
-    Args:
-        content: a PNG or JPEG of any mode; transparency is laid over white.
-        side: height and width wanted, px.
 
-    Returns:
-        (side, side, 1) or (side, side, 3) in [-1, 1].
+def _common(headers: dict[Path, Header]) -> int:
+    """The channels that all images have; 3 where there is no image.
+
+    Raises:
+        DataError: some are grey and others in color.
     """
-    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as opened:
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-    length = min(image.size)
-    left, top = (image.width - length) // 2, (image.height - length) // 2
-    image = image.crop((left, top, left + length, top + length))
-    bands = [_float_band(band, side) for band in _plain(image)]
-    return np.clip(np.stack(bands, axis=-1), -1.0, 1.0).astype(np.float32)
+    first: dict[int, str] = {}
+    for path, one in headers.items():
+        first.setdefault(one.channels, path.as_posix())
+    if len(first) > 1:
+        grey = sum(one.channels == 1 for one in headers.values())
+        raise DataError(
+            f"{grey} of {len(headers)} images are grey, such as {first[1]}, the others in color, "
+            f"such as {first[3]}; give --channels 3 to make all RGB, or 1 to make all grey"
+        )
+    return next(iter(first), 3)
 
 
-def _plain(image: Image.Image) -> list[Image.Image]:
-    """Bands with values 0 to 255 in mode L, or F for 16-bit images; one if grey, else three."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return [Image.fromarray(np.asarray(image, np.float32) / np.float32(257.0))]
-    if "A" in image.getbands() or "transparency" in image.info:
-        grey = image.mode in ("L", "LA", "La", "1")
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque)
-        image = image.convert("L" if grey else "RGB")
-    image = image.convert("L" if image.mode in ("L", "1") else "RGB")
-    return list(image.split())
-
-
-def _float_band(band: Image.Image, side: int) -> Floats:
-    resized = band.convert("F").resize((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(resized, np.float32) / np.float32(127.5) - np.float32(1.0)
-
-
-def _stack(images: list[Floats]) -> tuple[Floats, str]:
-    colored = sum(image.shape[-1] == 3 for image in images)
-    if colored in (0, len(images)):
-        return np.stack(images), ""
-    wide = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
-    return np.stack(wide), f"{len(images) - colored} grey images were turned into RGB"
+def _notes(headers: list[Header], paths: list[Path], spec: DataSpec, channels: int) -> list[str]:
+    """What was done to images that a person should know of, also logged."""
+    total, side, notes = len(headers), spec.resolution, []
+    small = [k for k, one in enumerate(headers) if one.side < side]
+    if small:
+        least = min(small, key=lambda k: headers[k].side)
+        notes.append(
+            f"{len(small)} of {total} images are smaller than {side} px and were enlarged, the "
+            f"smallest {paths[least].as_posix()}; give --resolution {headers[least].side} or less "
+            "to keep what is sharp"
+        )
+    if converted := sum(one.channels != channels for one in headers):
+        kind = "RGB" if channels == 3 else "grey"
+        notes.append(f"{converted} of {total} images were turned into {kind}")
+    if clear := sum(one.transparent for one in headers):
+        notes.append(f"{clear} of {total} images have transparency and were laid over white")
+    for note in notes:
+        _log.warning("%s: %s", spec.name, note)
+    return notes
 
 
 def _labels(paths: list[Path]) -> tuple[Ints | None, tuple[str, ...]]:

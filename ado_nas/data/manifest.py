@@ -2,92 +2,87 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
+import math
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ado_nas.data.dataset import Dataset, Source, Split, split_indices
+from ado_nas.data import arrays
+from ado_nas.data.dataset import Dataset, Indices, Source, Split
 from ado_nas.errors import DataError, NegativeVerdict, WorkspaceError
 from ado_nas.specs import DataSpec, from_dict, to_dict
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 ARRAYS = "images.safetensors"
+SPLITS = ("train", "held_out")
 
-Arrays = dict[str, npt.NDArray[Any]]
+_log = logging.getLogger(__name__)
 
 
-def assemble(spec: DataSpec, source: Source) -> Dataset:
-    """Split a set and describe it.
+def write(spec: DataSpec, source: Source, folder: Path) -> Dataset:
+    """Split a set and write arrays and manifest, whole or not at all, some images at a time.
 
     Args:
         spec: with the share held out and the seed of the draw.
         source: the whole set.
-
-    Returns:
-        The dataset, its digest over pixels, labels and split.
-    """
-    labels = source.labels
-    train, held = split_indices(len(source.images), labels, spec.held_out, spec.seed)
-    whole = Split(source.images, labels)
-    splits = {"train": whole.take(train), "held_out": whole.take(held)}
-    hashes = {name: array_hash(array) for name, array in arrays(splits).items()}
-    manifest = {
-        "schema": SCHEMA,
-        "name": spec.name,
-        "parameters": to_dict(spec),
-        "generator_version": source.version,
-        "classes": list(source.classes),
-        "shape": list(source.images.shape[1:]),
-        "counts": {name: len(split) for name, split in splits.items()},
-        "sha256": hashes,
-        "digest": total_digest(hashes),
-        **source.facts,
-    }
-    return _dataset(splits, manifest, spec)
-
-
-def write(dataset: Dataset, folder: Path) -> Path:
-    """Write arrays and manifest, whole or not at all.
-
-    Args:
-        dataset: what to write.
         folder: must not exist, or hold the same set.
 
     Returns:
-        Path of the manifest.
+        The dataset, its images in the file, its digest over pixels, labels and split.
 
     Raises:
         WorkspaceError: the folder cannot be written.
     """
-    import mlx.core as mx  # here, so that listing and checking need no MLX
-
+    splits = dict(zip(SPLITS, source.split(spec), strict=True))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
             made = Path(name) / folder.name
             made.mkdir()
-            content = arrays({"train": dataset.train, "held_out": dataset.held_out})
-            # MLX refuses empty arrays; the counts in the manifest stand for them.
-            filled = {key: mx.array(value) for key, value in content.items() if value.size}
-            mx.save_safetensors(str(made / ARRAYS), filled)
-            (made / MANIFEST).write_text(json.dumps(dataset.manifest, indent=1) + "\n")
+            hashes = arrays.write(made / ARRAYS, _pieces(source, splits))
+            manifest = {
+                "schema": SCHEMA,
+                "name": spec.name,
+                "parameters": to_dict(spec),
+                "generator_version": source.version,
+                "classes": list(source.classes),
+                "shape": list(source.shape),
+                "counts": {split: len(numbers) for split, numbers in splits.items()},
+                "sha256": hashes,
+                "digest": total_digest(hashes),
+                **source.facts,
+            }
+            (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
             _move(made, folder, Path(name) / "old")
+        return _dataset(arrays.opened(folder / ARRAYS), manifest, spec, folder)
     except OSError as error:
         raise WorkspaceError(
             f"cannot write {folder}: {error.strerror}; check permissions and space"
         ) from error
-    return folder / MANIFEST
+
+
+def kept(spec: DataSpec, folder: Path, make: Callable[[], Source]) -> Dataset:
+    """What lies in a folder, written anew where it is missing or damaged; see `write`."""
+    if (folder / MANIFEST).exists():
+        try:
+            return read(folder / MANIFEST)
+        except (DataError, NegativeVerdict) as error:
+            _log.warning("%s", error)
+    return write(spec, make(), folder)
 
 
 def read(path: Path) -> Dataset:
-    """Load what `write` wrote and check every hash.
+    """Open what `write` wrote and check every hash; the images stay in the file.
 
     Args:
         path: of the manifest.
@@ -96,41 +91,31 @@ def read(path: Path) -> Dataset:
         DataError: a file is missing or not what it should be.
         NegativeVerdict: an array differs from its hash.
     """
-    import mlx.core as mx
-
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
-        loaded = mx.load(str(path.parent / ARRAYS), format="safetensors")
         spec = from_dict(DataSpec, manifest["parameters"])
-        splits = _splits(loaded, manifest)
-        found = {name: array_hash(array) for name, array in arrays(splits).items()}
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = _dataset(arrays.opened(path.parent / ARRAYS), manifest, spec, path.parent)
+        hashes = hashes_of(found.train, found.held_out)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no readable dataset ({error}); build it again") from error
     wanted = manifest["sha256"]
-    wrong = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
-    if wrong or total_digest(found) != manifest["digest"]:
+    wrong = [name for name in sorted({*wanted, *hashes}) if wanted.get(name) != hashes.get(name)]
+    if wrong or total_digest(hashes) != manifest["digest"]:
         named = ", ".join(wrong) or "digest"
         raise NegativeVerdict(
             f"{path}: {named} differs from the manifest; build the dataset again"
         )
-    return _dataset(splits, manifest, spec)
+    return found
 
 
-def arrays(splits: dict[str, Split]) -> Arrays:
-    """The arrays of some splits by name, such as ``train.images``."""
-    named: Arrays = {}
-    for name, split in splits.items():
-        named[f"{name}.images"] = split.images
+def hashes_of(train: Split, held_out: Split) -> dict[str, str]:
+    """SHA-256 of each array, by the names they are written under."""
+    hashes: dict[str, str] = {}
+    for name, split in zip(SPLITS, (train, held_out), strict=True):
+        hashes[f"{name}.images"] = arrays.sha256(split.images)
         if split.labels is not None:
-            named[f"{name}.labels"] = split.labels
-    return named
-
-
-def array_hash(array: npt.NDArray[Any]) -> str:
-    """SHA-256 over type, shape and values of an array."""
-    total = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    total.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return total.hexdigest()
+            hashes[f"{name}.labels"] = arrays.sha256(split.labels)
+    return hashes
 
 
 def total_digest(hashes: dict[str, str]) -> str:
@@ -138,19 +123,35 @@ def total_digest(hashes: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _splits(loaded: Any, manifest: dict[str, Any]) -> dict[str, Split]:
+def _pieces(source: Source, splits: dict[str, Indices]) -> dict[str, arrays.Pieces]:
+    """What is written of each split, by name, such as ``train.images``."""
+    found: dict[str, arrays.Pieces] = {}
+    for split, numbers in splits.items():
+        shape = (len(numbers), *source.shape)
+        make = functools.partial(_images, source, numbers)
+        found[f"{split}.images"] = arrays.Pieces(np.dtype("<f4"), shape, make)
+        if source.labels is not None:
+            labels = source.labels[numbers]
+            make = functools.partial(iter, [labels])
+            found[f"{split}.labels"] = arrays.Pieces(np.dtype("<i4"), labels.shape, make)
+    return found
+
+
+def _images(source: Source, numbers: Indices) -> Iterator[npt.NDArray[Any]]:
+    for start, stop in arrays.ranges(len(numbers), 4 * math.prod(source.shape)):
+        yield source.rows(numbers[start:stop])
+
+
+def _dataset(
+    opened: dict[str, npt.NDArray[Any]], manifest: dict[str, Any], spec: DataSpec, folder: Path
+) -> Dataset:
     splits: dict[str, Split] = {}
-    for name, count in manifest["counts"].items():
+    for name in SPLITS:
+        count, labels = manifest["counts"][name], None
         empty = np.zeros((0, *manifest["shape"]), np.float32)
-        images = np.array(loaded[f"{name}.images"]) if count else empty
-        labels = None
         if manifest["classes"]:
-            labels = np.array(loaded[f"{name}.labels"]) if count else np.zeros(0, np.int32)
-        splits[name] = Split(images, labels)
-    return splits
-
-
-def _dataset(splits: dict[str, Split], manifest: dict[str, Any], spec: DataSpec) -> Dataset:
+            labels = np.array(opened[f"{name}.labels"]) if count else np.zeros(0, np.int32)
+        splits[name] = Split(opened[f"{name}.images"] if count else empty, labels)
     return Dataset(
         train=splits["train"],
         held_out=splits["held_out"],
@@ -158,6 +159,7 @@ def _dataset(splits: dict[str, Split], manifest: dict[str, Any], spec: DataSpec)
         digest=manifest["digest"],
         spec=spec,
         manifest=manifest,
+        folder=folder,
     )
 
 

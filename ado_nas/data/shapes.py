@@ -6,6 +6,7 @@ are asked for, and at every resolution. What was drawn is known exactly (`attrib
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +78,29 @@ def check(spec: DataSpec) -> None:
 
 
 def read(spec: DataSpec) -> Source:
-    """Draw the images of a spec, with the kind of the largest object as label."""
+    """The images of a spec, drawn when they are asked for; the largest object's kind is the label.
+
+    Args:
+        spec: resolution, count, difficulty and seed are looked at.
+
+    Returns:
+        Images (N, resolution, resolution, 3) in [-1, 1].
+    """
     check(spec)
-    known = attributes(np.arange(spec.count or DEFAULT_COUNT), spec.difficulty, spec.seed)
-    return Source(render(known, spec.resolution), known.labels, KINDS, VERSION)
+    count = spec.count or DEFAULT_COUNT
+
+    def known(numbers: I64) -> Attributes:
+        return attributes(numbers, spec.difficulty, spec.seed)
+
+    parts = np.array_split(np.arange(count), math.ceil(count / _CHUNK))
+    return Source(
+        shape=(spec.resolution, spec.resolution, 3),
+        count=count,
+        rows=lambda numbers: render(known(numbers), spec.resolution),
+        labels=np.concatenate([known(part).labels for part in parts]),
+        classes=KINDS,
+        version=VERSION,
+    )
 
 
 def attributes(indices: I64, difficulty: int = 1, seed: int = 0) -> Attributes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from ado_nas.models.unet import UNet
+if TYPE_CHECKING:
+    from ado_nas.models.unet import UNet
 
 Denoise = Callable[[mx.array, mx.array], mx.array]
 """(x (B, H, W, C), sigma (B,) or (1,)) -> denoised images (B, H, W, C)."""
@@ -48,7 +50,13 @@ def scalings(prediction: str, sigma: mx.array, sigma_data: float) -> Scalings:
     return Scalings(sigma_data**2 * root * root, s * sigma_data * root, root, noise)
 
 
-def denoise(model: UNet, x: mx.array, sigma: mx.array, labels: mx.array | None = None) -> mx.array:
+def denoise(
+    model: UNet,
+    x: mx.array,
+    sigma: mx.array,
+    labels: mx.array | None = None,
+    place: mx.array | None = None,
+) -> mx.array:
     """The model's estimate of the clean images.
 
     Args:
@@ -56,12 +64,15 @@ def denoise(model: UNet, x: mx.array, sigma: mx.array, labels: mx.array | None =
         x: (B, H, W, C), noisy images.
         sigma: (B,) or (1,), their noise levels.
         labels: (B,) int32, or None.
+        place: (B, 3), of crops; see `UNet`.
 
     Returns:
         (B, H, W, C).
     """
     c = scalings(model.spec.prediction, sigma, model.spec.sigma_data)
-    return c.skip * x + c.out * model(c.input * x, c.noise, labels)
+    if place is None:
+        return c.skip * x + c.out * model(c.input * x, c.noise, labels)
+    return c.skip * x + c.out * model(c.input * x, c.noise, labels, place)
 
 
 def denoiser(model: UNet, labels: mx.array | None = None, guidance: float = 1.0) -> Denoise:

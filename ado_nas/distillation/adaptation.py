@@ -8,7 +8,7 @@ are what they were before, and the next point tries what is left of the way agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -117,18 +117,21 @@ def adapting(
     spec: DistillationSpec,
     gate: Gate,
     seed: int,
+    stops: Collection[int] = (),
 ) -> Iterator[tuple[int, float]]:
     """The loop of `adapt`, to be watched or stopped; `adapted` follows.
 
     Yields:
-        (iterations done, loss), once an iteration.
+        (iterations done, loss), once an iteration; after the iterations in `stops` the network
+        has its averaged weights while the caller looks at it.
     """
     course = _Course(adapted, target, spec, gate)
     rng = np.random.default_rng(seed)
     for iteration in range(1, spec.iterations + 1):
         loss = taught(course.stepper, lessons.batch(rng, spec.batch))
         course.after(iteration)
-        yield iteration, loss
+        with course.stepper.averaged(iteration in stops):
+            yield iteration, loss
     course.stepper.load_average()
     mx.eval(adapted.unet.parameters())
 
@@ -236,12 +239,8 @@ class _Course:
 
     def _quality(self) -> float:
         """Of the averaged weights, which are what is kept in the end."""
-        stepper = self.stepper
-        stepper.load_average()
-        try:
+        with self.stepper.averaged():
             return self._gate.quality(self._adapted.unet)
-        finally:
-            stepper.flat.load(stepper.model, stepper.vector)
 
     def _stepping(self, unet: UNet) -> Stepper:
         return student_stepper(unet, landing_loss, self._spec)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from ado_nas.bench import Bench
 from ado_nas.distillation.course import Course, follow
@@ -23,11 +22,12 @@ from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.optimization import OptimizationSpec
-from ado_nas.progress import Progress, silent
+from ado_nas.progress import Progress
 from ado_nas.quality.figures import compared, figures
 from ado_nas.quality.gate import Verdict, failed, verdict
-from ado_nas.reference import drawn
+from ado_nas.reference import pictured
 from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, to_dict
+from ado_nas.training.budget import accounting
 from ado_nas.training.resumable import CHECKPOINT
 
 SCHEMA = 1  # raise it when training or judging changes
@@ -106,7 +106,8 @@ class Shop:
         name = f"{attempt.steps} steps, {size:.3g} MB, {training.iterations} iterations"
         sampler = SamplerSpec(course.solver, "dp", attempt.steps)
         try:
-            seconds = follow(unet, course, training, folder, name, self.progress)
+            with accounting(bench.task.memory_budget_mb) as memory:
+                seconds = follow(unet, course, training, folder, name, self.progress)
             qualities, found = self._judged(unet, sampler, course, name, folder)
         except Diverged as error:
             return {"attempt": to_dict(attempt), "diverged": str(error)}
@@ -118,6 +119,7 @@ class Shop:
             "seed": self.spec.seed,
             "digests": bench.digests,
             "figures": found,
+            "memory": memory.facts(),
         }
         save_model(folder, unet, sampler, course.levels, card)
         return {"attempt": to_dict(attempt), "qualities": qualities, "figures": found}
@@ -145,9 +147,7 @@ class Shop:
         qualities = []
         for k in range(self.spec.noise_sets):
             seed = bench.task.quality.noise_seed + k
-            images = drawn(bench, unet, sampler, levels, seed, silent, "")
-            if not np.isfinite(images).all():
-                raise Diverged("its images are not finite")
+            images = pictured(bench, unet, sampler, levels, seed)
             qualities.append(bench.judge.score(images))
             self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
             if k == 0:

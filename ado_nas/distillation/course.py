@@ -37,7 +37,7 @@ class Course:
 
 
 def anchored(lessons: Lessons, batch: int, seed: int) -> Course:
-    """Land DDIM steps on the original teacher's trajectories, any number of steps at once.
+    """Land the solver's steps on the original teacher's trajectories, any number of steps at once.
 
     Args:
         lessons: the jumps and where they land.
@@ -53,7 +53,7 @@ def anchored(lessons: Lessons, batch: int, seed: int) -> Course:
             yield lessons.batch(np.random.default_rng((seed, iteration)), batch)
             iteration += 1
 
-    return Course("ddim", lessons.levels, batches, landing_loss)
+    return Course(lessons.solver, lessons.levels, batches, landing_loss)
 
 
 def follow(

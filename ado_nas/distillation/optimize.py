@@ -131,7 +131,7 @@ def optimize(
     reached = decisions[-1].action == "passed"
     if reached and spec.compress != "none":
         decisions += shrink(shop, decisions[-1].result, spec, decisions[-1].stage + 1)
-    return _exported(bench, spec, facts, chosen, decisions, folder, progress)
+    return _exported(bench, spec, facts, chosen, decisions, folder, workspace, progress)
 
 
 def planned(bench: Bench, spec: OptimizationSpec) -> Plan:
@@ -164,6 +164,7 @@ def _exported(
     chosen: Plan,
     decisions: list[Decision],
     folder: Path,
+    workspace: Path,
     progress: Progress,
 ) -> Optimized:
     passed = [d.result for d in decisions if d.result.verdict.passed]
@@ -185,7 +186,7 @@ def _exported(
         reached=not reason,
         reason=reason,
         stages=[stage_row(d) for d in decisions],
-        confirmation=_confirmed(bench, best, progress),
+        confirmation=_confirmed(bench, best, workspace, progress),
         model=str(folder / "model"),
         tradeoff=str(folder / TRADEOFF),
         plan=dataclasses.asdict(chosen),
@@ -244,9 +245,11 @@ def _compared(bench: Bench, facts: dict[str, Any], best: Result) -> dict[str, fl
     }
 
 
-def _confirmed(bench: Bench, best: Result, progress: Progress) -> dict[str, float]:
+def _confirmed(
+    bench: Bench, best: Result, workspace: Path, progress: Progress
+) -> dict[str, float]:
     assert best.folder is not None
-    judge, reference = judged_again(bench, progress, "reference, confirmed")
+    judge, reference = judged_again(bench, workspace, progress, "reference, confirmed")
     model, seed = load_model(best.folder), bench.task.quality.report_noise_seed
     images = drawn(
         bench, model.unet, model.sampler, model.levels, seed, progress, "student, confirmed"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from ado_nas.distillation.student import landing_loss
 from ado_nas.distillation.trajectories import Bank
-from ado_nas.files import building
+from ado_nas.files import building, read_json, write_json
 from ado_nas.modelfolder import CARD, Model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.slices import Slice
@@ -20,6 +21,8 @@ from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
 from ado_nas.specs import SupernetSpec, UNetSpec, digest, to_dict
 from ado_nas.training import resumable
+from ado_nas.training.budget import accounting
+from ado_nas.training.curriculum import Curriculum, staged
 from ado_nas.training.step import student_stepper
 from ado_nas.widths import drawn, narrowest
 
@@ -65,7 +68,7 @@ class Sandwich:
 
 def supernet_key(spec: SupernetSpec, teacher_digest: str, bank_key: str) -> str:
     """The cache key: everything that can change the weights."""
-    return digest("supernet", SCHEMA, teacher_digest, bank_key, to_dict(spec))
+    return digest("supernet", SCHEMA, teacher_digest, bank_key, spec, *staged(spec.curriculum))
 
 
 def train_supernet(
@@ -87,35 +90,60 @@ def train_supernet(
 
     Raises:
         Diverged: the loss is not finite.
+        OutOfMemory: a step does not fit the memory budget.
     """
     with building(cache / supernet_key(spec, teacher.card["weights_sha256"], bank.key)) as folder:
         if (folder / CARD).exists():
+            _up_to_date(folder, _origin(teacher))
             return folder
-        unet = build_unet(teacher.unet.spec, spec.seed)
+        unet = build_unet(spec.curriculum.told(teacher.unet.spec), spec.seed)
+        spec.curriculum.check(unet.spec)
+        course = curriculum(spec, unet.spec)
         inherit(unet, teacher.unet, "ranked")
         sandwich = Sandwich(unet.spec, spec)
-        stepper = student_stepper(unet, sandwich, spec)
+        stepper = student_stepper(unet, sandwich, spec, course.rates)
 
         def stream(start: int) -> Iterator[tuple[mx.array, ...]]:
-            return batches(spec, bank, sandwich, start)
+            return batches(spec, bank, sandwich, course, start)
 
-        seconds = resumable.train(stepper, stream, spec.iterations, folder, "supernet", progress)
+        with accounting() as memory:
+            seconds = resumable.train(
+                stepper, stream, course.iterations, folder, "supernet", progress
+            )
         stepper.load_average()
         mx.eval(unet.parameters())
         card = {
             "kind": "supernet",
             "training": to_dict(spec),
-            "teacher": teacher.card["weights_sha256"],
+            "resolutions": spec.curriculum.sides(unet.spec.resolution),
             "trajectories": bank.key,
             "seconds": round(seconds, 1),
+            **_origin(teacher),
+            "memory": memory.facts(),
         }
         save_model(folder, unet, teacher.sampler, teacher.levels, card)
         (folder / resumable.CHECKPOINT).unlink(missing_ok=True)
         return folder
 
 
+def _origin(teacher: Model) -> dict[str, Any]:
+    """What a card says of the teacher: its data, its weights, and where it lies."""
+    return {
+        "data": teacher.card.get("data", {}),
+        "teacher": teacher.card["weights_sha256"],
+        "teacher_folder": str(teacher.folder.resolve()) if teacher.folder else "",
+    }
+
+
+def _up_to_date(folder: Path, origin: dict[str, Any]) -> None:
+    """Complete a card of before data were named, or of a workspace that was moved."""
+    card = read_json(folder / CARD)
+    if any(card.get(name) != value for name, value in origin.items()):
+        write_json(folder / CARD, {**card, **origin})
+
+
 def batches(
-    spec: SupernetSpec, bank: Bank, sandwich: Sandwich, start: int
+    spec: SupernetSpec, bank: Bank, sandwich: Sandwich, course: Curriculum, start: int
 ) -> Iterator[tuple[mx.array, ...]]:
     """Endless batches of states at any level, to be taken to where their trajectories end.
 
@@ -126,6 +154,7 @@ def batches(
         spec: batch size and seed.
         bank: of trajectories.
         sandwich: draws its networks for each batch.
+        course: the resolution of each iteration.
         start: the first iteration.
 
     Yields:
@@ -137,8 +166,14 @@ def batches(
     while True:
         rng = np.random.default_rng((spec.seed, iteration))
         sandwich.draw(rng)
-        begin, rows = rng.integers(0, levels, spec.batch), rng.integers(0, count, spec.batch)
+        size = course.size(iteration)
+        begin, rows = rng.integers(0, levels, size), rng.integers(0, count, size)
         sigma = bank.levels[begin].astype(np.float32)
-        arrays = bank.states[begin, rows], sigma, bank.states[-1, rows], labels[rows]
-        yield tuple(mx.array(a) for a in arrays)
+        whole = bank.states[begin, rows], sigma, bank.states[-1, rows], labels[rows]
+        yield tuple(mx.array(a) for a in course.seen(iteration, *whole))
         iteration += 1
+
+
+def curriculum(spec: SupernetSpec, unet: UNetSpec) -> Curriculum:
+    """What each iteration of a supernet's training is."""
+    return Curriculum(spec.curriculum, unet, spec.iterations, spec.batch, spec.seed)

@@ -40,16 +40,23 @@ def cost(spec: UNetSpec) -> Cost:
         Exact parameters; MACs of convolutions, linear layers and attention. A stride-2 convolution
         counts its 9 taps, however it is computed.
     """
-    plan = list(layers(spec))
-    params = sum(parameters(layer) for layer in plan)
-    kept = sum(_outputs(layer) for layer in plan)
-    macs = sum(_macs(layer) for layer in plan)
-    for layer in plan:
-        if layer.keys:
-            tokens, width = layer.side**2, layer.out.width
-            # Scores and their mix with the values; training keeps the scores of every head.
-            macs += 2 * tokens * layer.keys * width
-            kept += width // spec.head_dim * tokens * layer.keys + tokens * width
+    found = [layer_cost(layer, spec) for layer in layers(spec)]
+    return Cost(
+        sum(c.params for c in found),
+        sum(c.macs for c in found),
+        sum(c.bytes for c in found),
+        sum(c.activation_bytes for c in found),
+    )
+
+
+def layer_cost(layer: Layer, spec: UNetSpec) -> Cost:
+    """One layer's part of `cost`; the one that makes an attention's queries has the attention."""
+    params, kept, macs = parameters(layer), _outputs(layer), _macs(layer)
+    if layer.keys:
+        tokens, width = layer.side**2, layer.out.width
+        # Scores and their mix with the values; training keeps the scores of every head.
+        macs += 2 * tokens * layer.keys * width
+        kept += width // spec.head_dim * tokens * layer.keys + tokens * width
     return Cost(params, macs, params * _BYTES, kept * _BYTES)
 
 

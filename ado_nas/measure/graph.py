@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from ado_nas.errors import Untraceable
+from ado_nas.models.differentiation import written
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,20 @@ def traced(function: Callable[..., Sequence[mx.array]], arguments: Sequence[mx.a
         The graph. Equal subexpressions are merged, which running the function does not do.
 
     Raises:
-        Untraceable: MLX has no way to write a primitive down; attention in chunks, a function
-            with a gradient of its own, is one.
+        Untraceable: MLX has no way to write a primitive down.
     """
     events: list[dict[str, Any]] = []
+    swapped = 0
+
+    def whole(*given: mx.array) -> list[mx.array]:
+        nonlocal swapped
+        with written() as swaps:
+            results = list(function(*given))
+        swapped = len(swaps)
+        return results + [a for pair in zip(*swaps, strict=True) for a in pair]
+
     try:
-        mx.export_function(events.append, function, *arguments)
+        mx.export_function(events.append, whole, *arguments)
     except ValueError as error:
         raise Untraceable(str(error)) from error
     nodes, given, results = [], [], []
@@ -72,7 +82,23 @@ def traced(function: Callable[..., Sequence[mx.array]], arguments: Sequence[mx.a
             given += [_array(name, v.shape, v.dtype) for name, v in event["constants"]]
         elif event["type"] == "outputs":
             results += [found[0] for found in event["outputs"]]
-    return Graph(tuple(nodes), tuple(given), tuple(results))
+    count = len(results) - 2 * swapped
+    places = dict(zip(results[count : count + swapped], results[count + swapped :], strict=True))
+    return _joined(Graph(tuple(nodes), tuple(given), tuple(results[:count])), places)
+
+
+def _joined(graph: Graph, places: dict[str, str]) -> Graph:
+    """A graph with each stand-in replaced, by name, by what belongs in its place."""
+
+    def settled(name: str) -> str:
+        while name in places:
+            name = places[name]
+        return name
+
+    nodes = (
+        dataclasses.replace(node, inputs=tuple(map(settled, node.inputs))) for node in graph.nodes
+    )
+    return Graph(tuple(nodes), graph.given, tuple(map(settled, graph.results)))
 
 
 def evaluation_order(graph: Graph, width: int) -> list[Node]:

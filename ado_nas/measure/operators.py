@@ -69,9 +69,11 @@ def operators(spec: UNetSpec) -> Counter[Operator]:
     Returns:
         Counts by operator; solver, preconditioning and embedding are left to the fixed part.
     """
+    if spec.nested:
+        return operators(spec.outside) + operators(spec.inside)
     found: Counter[Operator] = Counter()
     for layer in layers(spec):
-        for operator in _of_layer(spec, layer):
+        for operator in of_layer(spec, layer):
             found[operator] += 1
     for level in range(1, len(spec.widths)):
         above, pixels = spec.widths[level - 1], side(spec, level)
@@ -87,7 +89,8 @@ def operators(spec: UNetSpec) -> Counter[Operator]:
     return found
 
 
-def _of_layer(spec: UNetSpec, layer: Layer) -> list[Operator]:
+def of_layer(spec: UNetSpec, layer: Layer) -> list[Operator]:
+    """What a layer runs, with what comes right before and after it."""
     kind, pixels, out, fan = layer.kind, layer.side, layer.out.width, layer.fan_in
     name = layer.name.rpartition(".")[2]
     if ".attentions." in layer.name:

@@ -254,6 +254,12 @@ def load_table(
     return Predictor(batch, times)
 
 
+def kept_table(batch: int, cache: Path) -> Predictor | None:
+    """The table of this device and runtime as far as it was measured; None where it was not."""
+    times = _read(cache / key(batch) / FILE)
+    return Predictor(batch, times) if times else None
+
+
 def _read(path: Path) -> dict[Operator, float]:
     if not path.exists():
         return {}

@@ -13,6 +13,8 @@ from typing import cast
 
 import mlx.core as mx
 
+from ado_nas.models.differentiation import Arrays, OwnGradient
+
 # Scores worked on at a time: what a core's cache holds, or what fills a GPU.
 _CPU_TILE, _GPU_TILE = 1 << 18, 1 << 22
 
@@ -77,11 +79,7 @@ def _function(chunk: int, kernel: Callable[..., mx.array] | None) -> Work:
     def forward(*qkv: mx.array) -> tuple[mx.array, ...]:
         return (kernel(*qkv),) if kernel else _by_heads(_forward, qkv, chunk)
 
-    def backward(
-        primals: tuple[mx.array, ...],
-        cotangents: tuple[mx.array, ...],
-        outputs: tuple[mx.array, ...],
-    ) -> tuple[mx.array, ...]:
+    def backward(primals: Arrays, cotangents: Arrays, outputs: Arrays) -> Arrays:
         out, *rest = outputs
         slope, *rest_slope = cotangents
         lse = rest[0] if rest else _by_heads(_forward, primals, chunk)[1]
@@ -91,12 +89,10 @@ def _function(chunk: int, kernel: Callable[..., mx.array] | None) -> Work:
         grads = _by_heads(_backward, (*primals, lse, slope, drift), chunk)
         return tuple(g.astype(p.dtype) for g, p in zip(grads, primals, strict=True))
 
-    function = mx.custom_function(forward)
-    function.vjp(backward)
-    return cast(Work, function)
+    return cast(Work, OwnGradient(forward, backward))
 
 
-def _by_heads(work: Work, arrays: tuple[mx.array, ...], chunk: int) -> tuple[mx.array, ...]:
+def _by_heads(work: Work, arrays: Arrays, chunk: int) -> tuple[mx.array, ...]:
     """Do the work for as many heads at a time as make a tile, and put the parts together."""
     batch, heads, n, _ = arrays[0].shape
     # With the rows of a head side by side, or each product of a chunk would copy its part.

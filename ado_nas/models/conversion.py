@@ -29,11 +29,12 @@ def converted(
     """
     for layer in plan:
         yield layer
-        if layer.kind == "conv" and layer.role.startswith("downsample"):
+        role = layer.role.rpartition("|")[2]  # in its own network, where networks are nested
+        if layer.kind == "conv" and role.startswith("downsample"):
             yield _fold_down(layer, weights)
-        elif layer.kind == "conv" and layer.role.startswith("upsample"):
+        elif layer.kind == "conv" and role.startswith("upsample"):
             yield _fold_up(layer, weights)
-        elif layer.role.endswith(".fold") and layer.role.startswith("downsample"):
+        elif role.endswith(".fold") and role.startswith("downsample"):
             yield _unfold_down(layer, weights)
         elif layer.kind == "conv" and student.conv == "separable":
             yield from _separated(layer, weights)

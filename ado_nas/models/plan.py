@@ -6,6 +6,7 @@ an image). Inheritance matches layers by role and axes by space; costs count the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,16 +56,29 @@ def layers(spec: UNetSpec) -> Iterator[Layer]:
     Yields:
         The layers; their parameters are exactly those of the built network.
     """
+    if spec.nested:
+        for part, name in ((spec.outside, "outside"), (spec.inside, "inside")):
+            for layer in layers(part):
+                # Roles of their own: what is inside means something else than a plain level.
+                role = f"{name}|{layer.role}"
+                yield dataclasses.replace(layer, name=f"{name}.{layer.name}", role=role)
+        return
     time = Space("time", spec.time_width)
     yield Layer("time_embedding.linear_1", "time1", "linear", time, (_fourier(),))
     yield Layer("time_embedding.linear_2", "time2", "linear", time, (time,))
     if spec.num_classes:
         rows = Space("class", spec.num_classes + 1)
         yield Layer("class_embedding", "class", "embedding", time, (rows,))
+    if spec.sized:
+        yield Layer("size_embedding", "size", "embedding", time, (Space("size", 1),))
     image = Space(f"image{spec.patch}", spec.in_channels * spec.patch**2)
+    seen = Space(f"hinted{spec.patch}", 2 * image.width) if spec.hinted else image
     first = features(spec, 0)
     edge = f"@{side(spec, 0)}p{spec.patch}"
-    yield Layer("conv_in", "conv_in" + edge, "conv", first, (image,), 3, side(spec, 0))
+    yield Layer("conv_in", "conv_in" + edge, "conv", first, (seen,), 3, side(spec, 0))
+    if spec.placed:
+        around = Space("place", 2)
+        yield Layer("place_in", "place" + edge, "linear", first, (around,), 1, side(spec, 0))
     skips = [first]
     for level in range(len(spec.widths)):
         yield from _down(spec, level, skips)

@@ -16,7 +16,7 @@ from mlx.utils import tree_unflatten
 from ado_nas.models.channels import Selection, norm_groups
 from ado_nas.models.picks import Ints, Pick, passing, picks
 from ado_nas.models.plan import layers
-from ado_nas.models.unet import UNet
+from ado_nas.models.unet import UNet, unet_of
 from ado_nas.specs import UNetSpec
 
 Runs = tuple[tuple[int, int], ...]
@@ -50,7 +50,7 @@ class Slice:
 
     def __init__(self, wide: UNetSpec, narrow: UNetSpec) -> None:
         self.spec = narrow
-        self._network = UNet(narrow)
+        self._network = unet_of(narrow)
         self._parts: dict[str, Part] = {}
         self._fixed: dict[str, mx.array] = {}
         sources = {layer.role: layer for layer in layers(wide)}

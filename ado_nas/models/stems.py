@@ -76,6 +76,8 @@ def folded_head(student: UNetSpec, teacher: UNet, weights: dict[str, Floats]) ->
 
 def _level(student: UNetSpec, teacher: UNetSpec) -> int:
     """The teacher's level that the student starts at; 0 where there is none below the finest."""
+    if student.nested or teacher.nested:
+        return 0
     wanted = side(student, 0)
     below = range(1, len(teacher.widths))
     same = student.resolution == teacher.resolution and student.in_channels == teacher.in_channels

@@ -10,7 +10,7 @@ import mlx.core as mx
 from ado_nas.errors import SpecError
 from ado_nas.models.slices import Slice
 from ado_nas.models.tree import named_arrays
-from ado_nas.models.unet import UNet, named_parameters
+from ado_nas.models.unet import UNet, named_parameters, unet_of
 from ado_nas.specs import UNetSpec
 from ado_nas.widths import by_step
 
@@ -68,7 +68,7 @@ class _Steps:
 
 def network(spec: UNetSpec, shares: tuple[float, ...] = ()) -> UNet:
     """A U-Net that runs whole at every step, or by shares of its widths."""
-    return SteppedUNet(spec, shares) if shares else UNet(spec)
+    return SteppedUNet(spec, shares) if shares else unet_of(spec)
 
 
 def build_network(spec: UNetSpec, shares: tuple[float, ...], seed: int) -> UNet:

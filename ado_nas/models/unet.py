@@ -6,10 +6,12 @@ folds pixels into channels before the first convolution and back after the last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_map
 
 from ado_nas.models.attention import Attention
 from ado_nas.models.blocks import (
@@ -22,6 +24,7 @@ from ado_nas.models.blocks import (
     upsample,
 )
 from ado_nas.models.embeddings import TimeEmbedding
+from ado_nas.models.recomputing import run
 from ado_nas.models.tree import named_arrays
 from ado_nas.specs import UNetSpec
 
@@ -51,7 +54,7 @@ class Level(nn.Module):
 
     def attend(self, x: mx.array, index: int) -> mx.array:
         """Apply the attention after block `index`, where the level has any."""
-        return self.attentions[index](x) if "attentions" in self else x
+        return run(self.attentions[index], x) if "attentions" in self else x
 
     def merge(self, x: mx.array, skip: mx.array, index: int) -> mx.array:
         """What block `index` on the way up sees: features with the skip beside or added."""
@@ -73,11 +76,18 @@ class UNet(nn.Module):
         widths, blocks = spec.widths, spec.blocks
         folded = spec.in_channels * spec.patch**2
         act = ACTIVATION[spec.activation]
-        self.conv_in = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(folded * (2 if spec.hinted else 1), widths[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(spec.time_width, act)
         if spec.num_classes:
             # The last row stands for "no class".
             self.class_embedding = nn.Embedding(spec.num_classes + 1, spec.time_width)
+        if spec.sized:
+            # Of one doubling of the side; nothing at the network's own.
+            self.size_embedding = nn.Embedding(1, spec.time_width)
+            self.size_embedding.weight = mx.zeros_like(self.size_embedding.weight)
+        if spec.placed:
+            self.place_in = nn.Linear(2, widths[0])
+            self.place_in.update(tree_map(mx.zeros_like, self.place_in.parameters()))
         skips = [widths[0]]
         self.down_blocks = []
         for level, width in enumerate(widths):
@@ -114,53 +124,68 @@ class UNet(nn.Module):
         """The spec it was built from."""
         return self._spec
 
-    def __call__(self, x: mx.array, c_noise: mx.array, labels: mx.array | None = None) -> mx.array:
+    def __call__(
+        self,
+        x: mx.array,
+        c_noise: mx.array,
+        labels: mx.array | None = None,
+        place: mx.array | None = None,
+    ) -> mx.array:
         """Run the network.
 
         Args:
-            x: (B, H, W, C), scaled noisy images.
+            x: (B, H, W, C), scaled noisy images, of any side that its levels can halve.
             c_noise: (B,) or (1,), embedded noise levels.
             labels: (B,) int32 classes, `num_classes` for none; None where unconditional.
+            place: (B, 3), top, left and side of each image in the whole one, as shares of its
+                side; None where they are whole.
 
         Returns:
             (B, H, W, C), the raw prediction.
         """
-        return self.with_maps(x, c_noise, labels)[0]
+        return self.with_maps(x, c_noise, labels, place)[0]
 
     def with_maps(
-        self, x: mx.array, c_noise: mx.array, labels: mx.array | None = None
+        self,
+        x: mx.array,
+        c_noise: mx.array,
+        labels: mx.array | None = None,
+        place: mx.array | None = None,
     ) -> tuple[mx.array, dict[str, mx.array]]:
         """Run the network and keep the feature maps at the ends of its levels.
 
         Args:
-            x: as for a plain run, like `c_noise` and `labels`.
+            x: as for a plain run, like all others.
             c_noise: see `x`.
             labels: see `x`.
+            place: see `x`.
 
         Returns:
             The raw prediction, and the maps (B, h, w, C) by way and side: ``down@8``, ``mid@4``,
             ``up@8``, in the order they are made.
         """
         maps: dict[str, mx.array] = {}
-        temb = self._act(self._embed(c_noise, labels))
+        temb = self._act(self._embed(c_noise, labels, x.shape[1]))
         x = self.conv_in(space_to_depth(x, self._spec.patch))
+        if "place_in" in self:
+            x = x + self.place_in(coordinates(place, x.shape[1]))
         skips = [x]
         for block in self.down_blocks:
             for i, resnet in enumerate(block.resnets):
-                x = block.attend(resnet(x, temb), i)
+                x = block.attend(run(resnet, x, temb), i)
                 skips.append(x)
             maps[f"down@{x.shape[1]}"] = x
             if "downsamplers" in block:
                 x = block.downsamplers[0](x)
                 skips.append(x)
         if "mid_block" in self:
-            x = self.mid_block.resnets[0](x, temb)
+            x = run(self.mid_block.resnets[0], x, temb)
             x = self.mid_block.attend(x, 0)
-            x = self.mid_block.resnets[1](x, temb)
+            x = run(self.mid_block.resnets[1], x, temb)
             maps[f"mid@{x.shape[1]}"] = x
         for block in self.up_blocks:
             for i, resnet in enumerate(block.resnets):
-                x = resnet(block.merge(x, skips.pop(), i), temb)
+                x = run(resnet, block.merge(x, skips.pop(), i), temb)
                 x = block.attend(x, i)
             maps[f"up@{x.shape[1]}"] = x
             if "upsamplers" in block:
@@ -168,14 +193,38 @@ class UNet(nn.Module):
         x = self.conv_out(self._act(self.conv_norm_out(x)))
         return depth_to_space(x, self._spec.patch), maps
 
-    def _embed(self, c_noise: mx.array, labels: mx.array | None) -> mx.array:
+    def _embed(self, c_noise: mx.array, labels: mx.array | None, side: int) -> mx.array:
         temb: mx.array = self.time_embedding(c_noise)
+        if "size_embedding" in self and side != self._spec.resolution:
+            temb = temb + math.log2(side / self._spec.resolution) * self.size_embedding.weight
         if "class_embedding" not in self:
             return temb
         if labels is None:
             labels = mx.full((1,), self._spec.num_classes, dtype=mx.int32)
         classes: mx.array = self.class_embedding(labels)
         return temb + classes
+
+
+def coordinates(place: mx.array | None, side: int) -> mx.array:
+    """Where the pixels of a map lie in the whole image, from -1 to 1 down and to the right.
+
+    Args:
+        place: as the network takes it.
+        side: of the map.
+
+    Returns:
+        (B or 1, side, side, 2).
+
+    Source: Wang et al. 2023 (Patch Diffusion), section 3.1.
+    """
+    if place is None:
+        place = mx.array([[0.0, 0.0, 1.0]])
+    middles = (mx.arange(side) + 0.5) / side
+    along = 2 * (place[:, :2, None] + place[:, 2:, None] * middles) - 1  # (B, 2, side)
+    shape = (place.shape[0], side, side)
+    down = mx.broadcast_to(along[:, 0, :, None], shape)
+    right = mx.broadcast_to(along[:, 1, None, :], shape)
+    return mx.stack([down, right], axis=-1)
 
 
 def build_unet(spec: UNetSpec, seed: int = 0) -> UNet:
@@ -189,9 +238,16 @@ def build_unet(spec: UNetSpec, seed: int = 0) -> UNet:
         The network, its parameters evaluated, so that any thread may use it.
     """
     mx.random.seed(seed)
-    model = UNet(spec)
+    model = unet_of(spec)
     mx.eval(model.parameters())
     return model
+
+
+def unet_of(spec: UNetSpec) -> UNet:
+    """The network of a spec, nested or not, with weights that are still to be computed."""
+    from ado_nas.models.nested import NestedUNet  # is made of networks of this module
+
+    return NestedUNet(spec) if spec.nested else UNet(spec)
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, mx.array]]:

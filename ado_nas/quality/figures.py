@@ -36,14 +36,19 @@ def cached_features(
     Returns:
         The network; one that was damaged on disk is trained again.
     """
-    facts = [features.SCHEMA, spec.feature_width, spec.feature_iterations, spec.seed]
-    with building(cache / digest("features", dataset.digest, facts)) as folder:
+    with building(features_folder(dataset, spec, cache)) as folder:
         try:
             return features.load(folder)
         except ModelError:
             net = features.train_features(dataset, spec, progress)
             features.save(net, folder)
             return net
+
+
+def features_folder(dataset: Dataset, spec: QualitySpec, cache: Path) -> Path:
+    """Where `cached_features` keeps the network, named by its cache key."""
+    facts = [features.SCHEMA, spec.feature_width, spec.feature_iterations, spec.seed]
+    return cache / digest("features", dataset.digest, facts)
 
 
 def figures(quality: Quality) -> dict[str, Any]:

@@ -80,18 +80,33 @@ class Judge:
 
     def gap(self, images: Floats) -> float:
         """The objective alone, for scoring while a student still learns."""
-        clipped = np.clip(images, -1.0, 1.0).astype(np.float32)
-        found = self.features(clipped).astype(np.float64)
+        found = self._seen(images)
         with single_thread():
             real, fake = self._sample, frechet.fit(found)
             units = real.unit_bias, frechet.unit_bias(found)
             return max(intervals.corrected(real.whole, fake, *units), 0.0)
+
+    def glance(self, images: Floats) -> tuple[float, tuple[float, float]]:
+        """The objective with its 95% interval, without the other measures.
+
+        Args:
+            images: (N, H, W, C), finite; fewer than are judged in the end will do.
+        """
+        found = self._seen(images)
+        with single_thread():
+            real, fake = self._sample, intervals.sample(found)
+            gap = intervals.corrected(real.whole, fake.whole, real.unit_bias, fake.unit_bias)
+            return max(gap, 0.0), intervals.interval(gap, intervals.replicates(real, fake))
 
     def floor(self, samples: int) -> float:
         """The gap that chance makes between real images at this number of generated ones."""
         scale = 1 / len(self.held_out) + 1 / samples
         with single_thread():
             return self._gap_null.floor * scale
+
+    def _seen(self, images: Floats) -> F64:
+        clipped = np.clip(images, -1.0, 1.0).astype(np.float32)
+        return self.features(clipped).astype(np.float64)
 
     def _score(self, clipped: Floats, found: F64) -> Quality:
         fake = intervals.sample(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ado_nas.data.arrays import pieces
+
 Floats = npt.NDArray[np.float32]
 
 COPYING = 0.5  # below this ratio a model is called memorizing
@@ -19,9 +21,12 @@ def nearest_distance(images: Floats, train: Floats) -> float:
         train: (M, H, W, C), all of them looked at.
     """
     x = images[:_IMAGES].reshape(min(len(images), _IMAGES), -1)
-    y = train.reshape(len(train), -1)
-    squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2 * x @ y.T
-    return float(np.median(np.sqrt(np.maximum(squares.min(axis=1), 0.0))))
+    nearest = np.full(len(x), np.inf, np.float32)
+    for part in pieces(train):
+        y = part.reshape(len(part), -1)
+        squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2 * x @ y.T
+        nearest = np.minimum(nearest, squares.min(axis=1))
+    return float(np.median(np.sqrt(np.maximum(nearest, 0.0))))
 
 
 def memorizing(ratio: float) -> bool:

@@ -13,6 +13,7 @@ from ado_nas.files import replacing
 from ado_nas.measure import lock
 from ado_nas.progress import Progress
 from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.training.budget import held
 from ado_nas.training.step import Stepper
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -45,6 +46,7 @@ def train(
 
     Raises:
         Diverged: the loss is not finite.
+        OutOfMemory: a step does not fit the memory budget.
     """
     before = _resume(stepper, folder / CHECKPOINT)
     started = saved = time.monotonic()
@@ -53,7 +55,7 @@ def train(
     with blas_threads(1 if split else cores()):
         while stepper.iteration < iterations:
             with lock.shared():
-                loss = stepper(*next(stream))
+                loss = held(stepper, next(stream))
             progress(stage, stepper.iteration, iterations, f"loss {loss:.3f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 saved = time.monotonic()

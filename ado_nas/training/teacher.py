@@ -11,19 +11,27 @@ import numpy as np
 from ado_nas.data import Dataset
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.preconditioning import denoise, edm_weight, forward_noise
-from ado_nas.files import building
+from ado_nas.files import building, read_json
 from ado_nas.modelfolder import CARD, save_model
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
-from ado_nas.specs import SamplerSpec, TeacherSpec, digest, to_dict
+from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, digest, from_dict, to_dict
 from ado_nas.training import resumable
-from ado_nas.training.step import Stepper, schedule
+from ado_nas.training.budget import accounting
+from ado_nas.training.curriculum import Curriculum, staged
+from ado_nas.training.step import Stepper
 
 SCHEMA = 2  # raise it when training changes, so that old teachers are not taken for new ones
+SHIPPED = Path(__file__).parents[2] / "benchmarks" / "assets"
 
 
 def edm_loss(
-    model: UNet, x0: mx.array, sigma: mx.array, noise: mx.array, labels: mx.array
+    model: UNet,
+    x0: mx.array,
+    sigma: mx.array,
+    noise: mx.array,
+    labels: mx.array,
+    place: mx.array | None = None,
 ) -> mx.array:
     """Denoising loss at random noise levels.
 
@@ -33,13 +41,14 @@ def edm_loss(
         sigma: (B,), noise levels.
         noise: (B, H, W, C), standard normal.
         labels: (B,) int32; ignored by an unconditional network.
+        place: (B, 3), of crops; see `UNet`.
 
     Returns:
         A scalar.
 
     Source: Karras et al. 2022, eq. 2 and table 1.
     """
-    clean = denoise(model, forward_noise(x0, sigma, noise), sigma, labels)
+    clean = denoise(model, forward_noise(x0, sigma, noise), sigma, labels, place)
     error = mx.square(clean - x0).mean(axis=(1, 2, 3))
     return mx.mean(edm_weight(sigma, model.spec.sigma_data) * error)
 
@@ -48,39 +57,42 @@ def batches(spec: TeacherSpec, dataset: Dataset, start: int) -> Iterator[tuple[m
     """Endless batches, each a function of (seed, iteration), so that a restart repeats nothing.
 
     Args:
-        spec: batch size, noise levels, label dropout and seed.
+        spec: batch size, noise levels, label dropout, resolutions and seed.
         dataset: its training split is drawn from with replacement.
         start: the first iteration.
 
     Yields:
-        x0, sigma, noise and labels as `edm_loss` takes them.
+        x0, sigma, noise, labels and, of crops, their places, as `edm_loss` takes them.
     """
-    images, labels = dataset.train.images, dataset.train.labels
-    classes = spec.unet.num_classes
+    train, labels = dataset.train, dataset.train.labels
+    classes, course = spec.unet.num_classes, curriculum(spec)
     iteration = start
     while True:
         rng = np.random.default_rng((spec.seed, iteration))
-        rows = rng.integers(0, len(images), spec.batch)
-        spread = np.exp(spec.p_mean + spec.p_std * rng.standard_normal(spec.batch))
-        sigma = spec.unet.sigma_data * spread
-        noise = rng.standard_normal((spec.batch, *images.shape[1:]), dtype=np.float32)
-        drop = rng.random(spec.batch) < spec.label_dropout
+        size = course.size(iteration)
+        rows = rng.integers(0, len(train), size)
+        spread = np.exp(spec.p_mean + spec.p_std * rng.standard_normal(size))
+        (x0,), ratio, place = course.views(iteration, train.take(rows).images)
+        sigma = ratio * spec.unet.sigma_data * spread
+        noise = rng.standard_normal(x0.shape, dtype=np.float32)
+        drop = rng.random(size) < spec.label_dropout
         if classes and labels is not None:
             chosen = np.where(drop, classes, labels[rows])
         else:
-            chosen = np.full(spec.batch, classes)
-        yield (
-            mx.array(images[rows]),
-            mx.array(sigma.astype(np.float32)),
-            mx.array(noise),
-            mx.array(chosen.astype(np.int32)),
-        )
+            chosen = np.full(size, classes)
+        arrays = (x0, sigma.astype(np.float32), noise, chosen.astype(np.int32))
+        yield tuple(mx.array(a) for a in (arrays if place is None else (*arrays, place)))
         iteration += 1
+
+
+def curriculum(spec: TeacherSpec) -> Curriculum:
+    """What each iteration of a teacher's training is."""
+    return Curriculum(spec.curriculum, spec.unet, spec.iterations, spec.batch, spec.seed)
 
 
 def teacher_key(spec: TeacherSpec, data_digest: str) -> str:
     """The cache key: everything that can change the weights."""
-    return digest("teacher", SCHEMA, data_digest, to_dict(spec))
+    return digest("teacher", SCHEMA, data_digest, spec, *staged(spec.curriculum))
 
 
 def train_teacher(
@@ -91,7 +103,7 @@ def train_teacher(
     sigma_range: tuple[float, float],
     progress: Progress = silent,
 ) -> Path:
-    """Train a teacher, go on with a started one, or return a finished one.
+    """Train a teacher, go on with a started one, or return a finished one; see also `shipped`.
 
     Args:
         spec: the teacher and its training.
@@ -106,31 +118,64 @@ def train_teacher(
 
     Raises:
         Diverged: the loss is not finite.
+        OutOfMemory: a step does not fit the memory budget.
     """
+    if known := finished(spec, dataset, cache):
+        return known
     with building(cache / teacher_key(spec, dataset.digest)) as folder:
-        if (folder / CARD).exists():
+        if (folder / CARD).exists():  # another process was faster
             return folder
         unet = build_unet(spec.unet, spec.seed)
-        rate = schedule(spec.learning_rate, spec.warmup, spec.iterations)
-        stepper = Stepper(unet, edm_loss, rate, spec.ema_decay)
+        course = curriculum(spec)
+        rates = course.rates(spec.learning_rate, spec.warmup)
+        stepper = Stepper(unet, edm_loss, rates, spec.ema_decay)
 
         def stream(start: int) -> Iterator[tuple[mx.array, ...]]:
             return batches(spec, dataset, start)
 
-        seconds = resumable.train(stepper, stream, spec.iterations, folder, "teacher", progress)
+        with accounting() as memory:
+            seconds = resumable.train(
+                stepper, stream, course.iterations, folder, "teacher", progress
+            )
         stepper.load_average()
         mx.eval(unet.parameters())
         levels = karras_levels(reference.nfe, *sigma_range)
         card = {
             "kind": "teacher",
             "training": to_dict(spec),
+            "resolutions": spec.curriculum.sides(spec.unet.resolution),
             "data": {
                 "name": dataset.spec.name,
                 "digest": dataset.digest,
                 "spec": to_dict(dataset.spec),
+                "version": dataset.manifest["generator_version"],
             },
             "seconds": round(seconds, 1),
+            "memory": memory.facts(),
         }
         save_model(folder, unet, reference, levels, card)
         (folder / resumable.CHECKPOINT).unlink(missing_ok=True)
         return folder
+
+
+def finished(spec: TeacherSpec, dataset: Dataset, cache: Path) -> Path | None:
+    """The model folder of a teacher that is there, in the project or the cache; else None."""
+    folder = cache / teacher_key(spec, dataset.digest)
+    return shipped(spec, dataset) or (folder if (folder / CARD).exists() else None)
+
+
+def shipped(spec: TeacherSpec, dataset: Dataset) -> Path | None:
+    """The model folder of a teacher that comes with the project; None where it has none.
+
+    Args:
+        spec: the teacher and its training, all of which is alike in one that is found.
+        dataset: what it learned; procedural sets may differ in the last bits by machine.
+    """
+    for path in sorted(SHIPPED.glob(f"*/{CARD}")):
+        card = read_json(path) or {}
+        told = card["data"]
+        same = told["version"] == dataset.manifest["generator_version"]
+        same = same and from_dict(DataSpec, told["spec"]) == dataset.spec
+        if same and from_dict(TeacherSpec, card["training"]) == spec:
+            return path.parent
+    return None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -69,10 +70,13 @@ def test_profile_is_read_from_what_mlx_says(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_profile_of_the_real_device_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(device.FAKE, raising=False)
-    device.real.cache_clear()
-    start = time.perf_counter()
-    found = device.profile()
-    assert time.perf_counter() - start < 0.05
+    best = 9.0  # of several, for other tests run beside this one
+    for _ in range(5):
+        device.real.cache_clear()
+        start = time.perf_counter()
+        found = device.profile()
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.05
     assert (found.faked, found) == (False, device.real())
     assert 0 < found.memory_budget_bytes < found.memory_bytes
 
@@ -210,3 +214,17 @@ def test_nothing_is_said_of_free_memory_when_the_system_does_not_tell(
 class _Missing:
     def read_text(self) -> str:
         raise FileNotFoundError
+
+
+def test_control_group_bounds_what_is_available(tmp_path: Path) -> None:
+    own, inner = tmp_path / "own", tmp_path / "groups" / "a" / "b"
+    own.write_text("3:cpu:/\n0::/a/b\n")
+    inner.mkdir(parents=True)
+    told = {"memory.max": "max", "memory.current": "5", "memory.stat": "inactive_file 1\n"}
+    for name, text in told.items():
+        (inner / name).write_text(text)
+    assert device.group_left(tmp_path / "groups", own) is None
+    for name, text in {**told, "memory.max": "100", "memory.current": "70"}.items():
+        (inner.parent / name).write_text(text)
+    assert device.group_left(tmp_path / "groups", own) == 31
+    assert device.group_left(tmp_path / "groups", tmp_path / "missing") is None

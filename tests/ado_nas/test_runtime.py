@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -117,12 +118,33 @@ print(json.dumps([bound, lifted, runtime.threads(), runtime.info()["blas"]]))
     assert after == 1
 
 
+@pytest.mark.skipif(runtime.machine_cores() < 2, reason="needs two cores")
+def test_batches_stay_whole_with_one_stream_but_for_who_times() -> None:
+    code = """
+import json, ado_nas
+from ado_nas import runtime
+bound = [len(runtime.batch_streams()), runtime.cores()]
+with runtime.all_cores():
+    lifted = len(runtime.batch_streams())
+print(json.dumps([bound, lifted]))
+"""
+    free = reported(code)
+    assert reported(code, ADO_STREAMS="1") == [[1, free[0][1]], free[1]]
+
+
 def test_blas_threads_are_restored_when_the_block_ends() -> None:
-    before = runtime.threads()
-    with pytest.raises(RuntimeError), runtime.blas_threads(1) as old:
-        assert (old, runtime.threads()) == (before, 1)
-        raise RuntimeError
-    assert runtime.threads() == before
+    # In a process of its own: another library's BLAS, of another test, may answer in ours.
+    code = """
+import contextlib, json, ado_nas
+from ado_nas import runtime
+before = runtime.threads()
+with contextlib.suppress(RuntimeError), runtime.blas_threads(1) as old:
+    inside = runtime.threads()
+    raise RuntimeError
+print(json.dumps([before, old, inside, runtime.threads()]))
+"""
+    before, old, inside, after = reported(code)
+    assert (old, inside, after) == (before, 1, before)
 
 
 def test_batch_streams_are_the_same_ones_in_a_thread_and_compute_alike() -> None:
@@ -207,3 +229,42 @@ def test_metal_limits_are_restored_when_the_block_ends() -> None:
     after = mx.set_cache_limit(limits["cache"])
     mx.set_cache_limit(after)
     assert after != limits["cache"]
+
+
+def test_metal_limits_of_a_faked_mac_are_set_and_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = {"memory": 1, "cache": 2, "wired": 3}
+
+    def setter(name: str) -> Callable[[int], int]:
+        def change(size: int) -> int:
+            before, now[name] = now[name], size
+            return before
+
+        return change
+
+    facts = {"max_recommended_working_set_size": 12_000, "memory_size": 16_000}
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "device_info", lambda: facts)
+    for name in now:
+        monkeypatch.setattr(mx, f"set_{name}_limit", setter(name))
+    with pytest.raises(KeyError), runtime.metal_limits():
+        assert now == {"memory": 12_000, "cache": 2_000, "wired": 6_000}
+        with runtime.metal_limits(2_000) as inner:
+            assert inner == now == {"memory": 2_000, "cache": 1_000, "wired": 2_000}
+        assert now["memory"] == 12_000
+        raise KeyError
+    assert now == {"memory": 1, "cache": 2, "wired": 3}
+
+
+def test_metal_without_wired_memory_sets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(size: int) -> int:
+        raise ValueError("[metal::set_wired_limit] needs macOS 15")
+
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 8_000})
+    for name in ("memory", "cache"):
+        monkeypatch.setattr(mx, f"set_{name}_limit", lambda size: 5)
+    monkeypatch.setattr(mx, "set_wired_limit", missing)
+    with runtime.metal_limits() as limits:
+        assert limits == {"memory": 8_000, "cache": 0}

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ado_nas.adaptive.blind import mixed
 from ado_nas.errors import ConfigError
 from ado_nas.progress import silent
 from ado_nas.specs import QualitySpec, TrajectorySpec
 from benchmarks import rl
-from benchmarks.policies import blinded, mixed
+from benchmarks.policies import blinded
 from studies.config import resolve
 
 

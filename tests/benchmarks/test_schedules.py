@@ -71,3 +71,5 @@ def test_saving_is_against_the_fixed_schedules_of_equal_gap(
     assert row["mean_nfe"] == pytest.approx(spent)
     low, high = row["saved_interval"]
     assert low <= row["saved_nfe"] <= high
+    assert 3 <= row["oracle_nfe"] <= row["mean_nfe"] + 1e-9 and row["oracle_gap"] > 0
+    assert -1 <= row["foretold"] <= 1

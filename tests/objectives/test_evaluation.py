@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from ado_nas.distillation.adaptation import Measure
 from ado_nas.distillation.student import Lessons
-from ado_nas.errors import ModelError, NegativeVerdict
+from ado_nas.errors import ModelError, NegativeVerdict, StudyError
 from ado_nas.measure import predictor, speed
 from ado_nas.measure.cost import cost
 from ado_nas.measure.latency import Timing
@@ -36,6 +37,7 @@ from ado_nas.specs import (
 )
 from objectives import adaptation as adaptation_of_trials
 from objectives import evaluation
+from objectives.forecast import Figures, Forecast
 from objectives.scores import Limits, Outcome
 
 UNET = UNetSpec(
@@ -114,12 +116,21 @@ def test_one_candidate_with_one_seed_scores_the_same_twice(
     assert other.values["gap"] != first.values["gap"]
 
 
-def test_scores_follow_from_the_reference(
+def test_scores_follow_from_the_reference_and_stand_beside_what_was_told(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     workspace, facts = prepared
-    outcome = evaluate(workspace, tmp_path)
+    evaluator = evaluation.open_evaluator(TASK, workspace)
+    assert isinstance(evaluator, evaluation._Evaluation)
+    widths = ((4, 8), (8, 8), (8, 16), (12, 16))
+    seen = [Timed(dataclasses.replace(UNET, widths=w), 2, 1.0 + i) for i, w in enumerate(widths)]
+    evaluator.forecast.timed.extend(seen)
+    limits = Limits(max_memory_mb=1e6, min_retention=0.0)
+    outcome = evaluator(STUDENT, seed=3, folder=tmp_path, limits=limits, report=lambda *_: False)
     base, found = facts["reference"], outcome.attributes
+    told = Forecast(TASK.latency_batch, evaluator.forecast.tables, seen).told(STUDENT, limits)[0]
+    assert {f"predicted_{name}": value for name, value in told.items()}.items() <= found.items()
+    assert set(told) == {"latency_ms", "peak_memory_mb"} <= set(found)
     kept = (base["gap"] + found["floor"]) / (found["gap"] + found["floor"])
     assert found["retention"] == pytest.approx(kept)
     assert found["retention_low"] <= kept <= found["retention_high"]
@@ -139,8 +150,14 @@ def test_network_that_changes_while_training_ends_as_its_candidate(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adaptation_of_trials, "landing", lambda _: lambda _: 1.0)
-    outcome = evaluate(prepared[0], tmp_path, changing("prune"))
-    assert outcome.state == "complete"
+    compared: list[int] = []
+
+    def report(done: int, scores: dict[str, float]) -> bool:
+        compared.extend([done] if "gap" in scores else [])
+        return False
+
+    outcome = evaluate(prepared[0], tmp_path, changing("prune"), report=report, rungs=(1, 15))
+    assert outcome.state == "complete" and compared == [15]  # not while it is another network
     assert outcome.attributes["params"] == cost(STUDENT.unet).params
     model = load_model(tmp_path)
     assert model.unet.spec == STUDENT.unet
@@ -158,11 +175,21 @@ def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
         return lambda _: 2.0 ** next(qualities)
 
     monkeypatch.setattr(adaptation_of_trials, "landing", refusing)
+    told: dict[UNetSpec, float] = {}
+
+    def telling(_: Forecast, candidate: Candidate, __: Limits) -> tuple[Figures, Figures]:
+        told[candidate.unet] = float(candidate.unet.widths[0])
+        return {"latency_ms": told[candidate.unet]}, {}
+
+    monkeypatch.setattr(Forecast, "told", telling)
     limits = Limits(max_size_mb=cost(STUDENT.unet).size_mb, min_retention=0.0)
     outcome = evaluate(prepared[0], tmp_path, changing("prune"), limits=limits)
     kept = load_model(tmp_path).unet.spec
     assert kept == dataclasses.replace(STUDENT.unet, widths=(12, 24))
     assert outcome.attributes["changes_refused"] == 3
+    # What was told of the candidate is not set beside what another network took.
+    assert outcome.attributes["predicted_latency_ms"] == list(told.values())[-1]
+    assert list(told) == [STUDENT.unet, kept]
     assert outcome.values["size_mb"] == cost(kept).size_mb == outcome.attributes["size_mb"]
     assert outcome.constraints["size"] > 0
 
@@ -202,13 +229,26 @@ def test_students_inherit_from_the_supernet_where_the_task_has_one(
 ) -> None:
     workspace, facts = prepared
     task = dataclasses.replace(TASK, supernet=SupernetSpec(iterations=3, batch=8))
-    assert evaluation.prepare(task, workspace)["reference"] == facts["reference"]
+    reference = dict(evaluation.prepare(task, workspace)["reference"])
+    supernet = load_model(Path(reference.pop("supernet")))
+    assert supernet.card["kind"] == "supernet" and reference == facts["reference"]
     outcome = evaluate(workspace, tmp_path / "a", task=task)
     assert outcome.attributes["inherited_from"] == "supernet"
     assert outcome.attributes["inherited_fraction"] == 1.0
     other = evaluate(workspace, tmp_path / "b")
     assert other.attributes["inherited_from"] == "teacher"
     assert outcome.values["gap"] != other.values["gap"]
+
+
+def test_students_start_fresh_where_the_task_lets_them_inherit_nothing(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    task = dataclasses.replace(TASK, inherit=False)
+    assert evaluation.prepare(task, workspace)["reference"] == facts["reference"]
+    outcome = evaluate(workspace, tmp_path / "a", task=task)
+    assert outcome.attributes["inherited_from"] == "nothing"
+    assert outcome.attributes["inherited_fraction"] == 0.0
 
 
 @pytest.mark.parametrize("limit", ["max_size_mb", "max_latency_ms", "max_memory_mb"])
@@ -248,6 +288,48 @@ def test_stopped_and_diverged_trainings_are_pruned_with_a_reason(
     assert diverged.reason
 
 
+def test_quality_at_a_rung_is_that_of_the_averaged_weights(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    reports: dict[int, dict[str, float]] = {}
+
+    def report(done: int, scores: dict[str, float]) -> bool:
+        reports[done] = scores
+        return False
+
+    # As many images as are judged in the end, so that the last rung says what the end does.
+    outcome = evaluate(prepared[0], tmp_path / "a", report=report, rungs=(7, 20))
+    assert list(reports) == [5, 7, 10, 15, 20]
+    assert set(reports[5]) == {"loss"}
+    assert reports[20]["gap"] == pytest.approx(outcome.values["gap"], rel=1e-4)
+    assert reports[20]["retention"] == pytest.approx(outcome.attributes["retention"], rel=1e-4)
+    assert reports[7]["gap"] != reports[20]["gap"]
+    assert reports[7]["retention_high"] > reports[7]["retention"]
+    for name in ("latency_ms", "size_mb"):
+        assert reports[7][name] == outcome.values[name]
+    # Looking leaves the training as it is.
+    alone = evaluate(prepared[0], tmp_path / "b")
+    assert alone.values["gap"] == outcome.values["gap"]
+    stopped = evaluate(
+        prepared[0], tmp_path / "c", report=lambda done, _: done == 7, rungs=(7, 20)
+    )
+    assert stopped.state == "pruned" and "7 of 20" in stopped.reason
+    assert stopped.constraints["training"] == 0 and "latency_ms" in stopped.attributes
+
+
+def test_training_that_does_not_fit_its_memory_is_pruned_and_the_next_goes_on(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    tight = dataclasses.replace(TASK, memory_budget_mb=30.0)  # less than the process itself
+    out = evaluate(prepared[0], tmp_path / "tight", task=tight)
+    assert out.state == "pruned" and out.constraints["training"] > 0
+    assert "memory budget of 30 MB" in out.reason and "--memory-budget-mb" in out.reason
+    roomy = evaluate(prepared[0], tmp_path / "roomy")
+    assert roomy.state == "complete" and roomy.attributes["training_memory_mb"] > 0
+    (plan,) = json.loads(roomy.attributes["memory_plan"])["plans"]
+    assert plan["rows"] == 32 and not plan["checkpointing"]
+
+
 def test_front_is_measured_again_on_other_noise_and_images(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -277,6 +359,46 @@ def test_teacher_of_other_images_is_refused(
         evaluation.prepare(task, workspace)
 
 
+def test_model_trained_on_another_machine_and_timed_here_scores_as_one_of_here(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    home, facts = prepared
+    far = tmp_path / "cache"
+    sections = {"data": "data", "teacher": "teachers"}
+    places = {
+        name: shutil.copytree(folder, far / sections.get(name, name) / Path(folder).name)
+        for name, folder in facts["parts"].items()
+    }
+    assert set(places) == {"data", "teacher", "features", "trajectories"}
+    task = dataclasses.replace(
+        from_dict(TaskSpec, facts["task"]),
+        data=dataclasses.replace(TASK.data, name=str(places["data"])),
+        teacher_folder=str(places["teacher"]),
+    )
+    before = sorted(far.rglob("*"))
+    given: dict[str, Any] = {"seed": 3, "report": lambda *_: False}
+    limits = Limits(min_retention=0.0)
+    evaluator = evaluation.open_evaluator(task, tmp_path, facts, timed=False)
+    assert sorted(far.rglob("*")) == before  # nothing was built
+    trained = evaluator(STUDENT, folder=tmp_path / "a", limits=limits, **given)
+    assert trained.state == "trained" and not {k for k in trained.attributes if "latency" in k}
+    timer = evaluation.open_evaluator(TASK, home, facts)
+    timed = timer.time(trained, folder=tmp_path / "a", limits=limits)
+    whole = evaluate(home, tmp_path / "b")
+    assert timed.state == "complete" and timed.values["gap"] == whole.values["gap"]
+    assert set(timed.attributes) == set(whole.attributes)
+    assert load_model(tmp_path / "a").card["figures"] == timed.attributes
+
+
+def test_open_evaluator_refuses_other_parts_than_the_studys(
+    prepared: tuple[Path, dict[str, Any]],
+) -> None:
+    home, facts = prepared
+    other = {**facts, "digests": {**facts["digests"], "teacher": "0" * 12}}
+    with pytest.raises(StudyError, match=r"teacher here is \w+ and of the study 000000"):
+        evaluation.open_evaluator(TASK, home, other)
+
+
 def test_generated_images_are_finite(prepared: tuple[Path, dict[str, Any]]) -> None:
     from ado_nas.bench import open_bench
     from ado_nas.diffusion.sampling import generate
@@ -301,7 +423,7 @@ def test_candidate_predicted_over_the_limit_is_not_even_built(
         unet = dataclasses.replace(STUDENT.unet, widths=(width, width))
         table = load_table(grid([unet]), batch, evaluator.forecast.tables)
         evaluator.forecast.timed.append(Timed(unet, 1, slow * table.predict(unet, 1)))
-    monkeypatch.setattr(evaluation, "_build", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(evaluation, "build_student", lambda *_: pytest.fail("it was built"))
     limits = Limits(max_latency_ms=evaluator.forecast.timed[0].latency_ms / 100)
     outcome = evaluator(STUDENT, seed=0, folder=tmp_path, limits=limits, report=lambda *_: False)
     assert outcome.state == "infeasible"
@@ -317,8 +439,9 @@ def test_candidate_predicted_to_need_too_much_memory_is_not_even_built(
     needed = evaluator.forecast.memory_mb(STUDENT)
     assert needed is not None
     # A quarter over the limit may be the prediction's own error.
-    assert evaluator.forecast.over(STUDENT, Limits(max_memory_mb=needed / 1.25)) == {}
-    monkeypatch.setattr(evaluation, "_build", lambda *_: pytest.fail("it was built"))
+    told, over = evaluator.forecast.told(STUDENT, Limits(max_memory_mb=needed / 1.25))
+    assert told == {"peak_memory_mb": needed} and over == {}
+    monkeypatch.setattr(evaluation, "build_student", lambda *_: pytest.fail("it was built"))
     limits = Limits(max_memory_mb=needed / 2)
     outcome = evaluator(STUDENT, seed=0, folder=tmp_path, limits=limits, report=lambda *_: False)
     assert outcome.state == "infeasible"

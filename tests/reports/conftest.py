@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 
 from studies.record import StudyRecord, TrialRecord
+from studies.selection import pick
 
 FLOOR, REFERENCE_GAP, REFERENCE_MS, REFERENCE_MB = 2.0, 9.9, 44.2, 2.61
 WIDTHS = {"8-16": 0.17, "12-24": 0.37, "16-32": 0.66, "24-48": 1.48}
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MakeStudy = Callable[..., StudyRecord]
 
 
@@ -44,6 +48,30 @@ def grid(path: Path, damage: float) -> None:
     """Save a made-up sample grid."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet_of(round(damage, 1)).save(path)
+
+
+def rungs(kept: float, count: int) -> str:
+    """How a made-up trial stood at its first rungs, as a search writes it."""
+    heights = (0.5, 0.75, 0.9)[:count]
+    rows = [
+        {"iteration": 62 * 2**i, "gap": 20.0, "retention": kept * share}
+        for i, share in enumerate(heights)
+    ]
+    return json.dumps(rows)
+
+
+def predicted(number: int, latency: float, memory: float) -> dict[str, Any]:
+    """What a made-up trial was told to take, a little off, once four were timed."""
+    if number < 4:
+        return {}
+    off = 1 + 0.02 * (number % 11 - 5)
+    training = 24.0 + 3 * (number % 5)
+    plan = {"predicted_mb": training * off, "measured_mb": training}
+    return {
+        "predicted_latency_ms": latency * off,
+        "predicted_peak_memory_mb": memory * (2 - off),
+        "memory_plan": json.dumps({"plans": [plan, plan | {"measured_mb": 1.0}]}),
+    }
 
 
 def scored(number: int, draw: random.Random, folder: Path) -> TrialRecord:
@@ -73,11 +101,21 @@ def scored(number: int, draw: random.Random, folder: Path) -> TrialRecord:
             "gap_low": gap * 0.93,
             "gap_high": gap * 1.08,
             "params": int(WIDTHS[width] * 250_000),
-            "peak_memory_mb": 12.0 + 9 * WIDTHS[width],
+            "peak_memory_mb": 12.0 + 9 * WIDTHS[width] + 4 * (number % 3),
+            **predicted(number, latency, 12.0 + 9 * WIDTHS[width] + 4 * (number % 3)),
+            "inherited_fraction": min(1.0, 0.3 + 0.4 * WIDTHS[width] + 0.02 * (number % 5)),
+            "sliced": 0.01 * gap * (1 + 0.1 * (number % 4)),
+            "sliced_floor": 0.02,
+            "kernel": 0.002 * gap,
+            "density": kept * 0.9,
+            "coverage": kept * (0.9 - 0.01 * (number % 7)),
+            "nearest_ratio": 1.02,
+            "memorizing": False,
+            "rungs": rungs(kept, 3),
         },
         spec_hash=f"{draw.getrandbits(48):012x}",
         folder=name,
-        started="2026-01-01T00:00:00+00:00",
+        started=(EPOCH + timedelta(seconds=10 * number)).isoformat(),
         seconds=draw.uniform(6, 14),
     )
 
@@ -98,7 +136,9 @@ def stopped(number: int, draw: random.Random) -> TrialRecord:
         params={"width": "24-48", "steps": 4},
         values={"latency_ms": latency, "size_mb": 1.48} if kind == "infeasible" else {},
         constraints={"latency": over, "size": 0.0, "retention": 0.0, "training": 0.0},
-        attributes={"latency_ms": latency, "size_mb": 1.48} if kind == "pruned" else {},
+        attributes={"latency_ms": latency, "size_mb": 1.48, "rungs": rungs(0.3, 1)}
+        if kind == "pruned"
+        else {},
         spec_hash=f"{draw.getrandbits(48):012x}",
         folder="",
         reason=reasons[kind],
@@ -171,9 +211,9 @@ def study(
     ]
     front = nondominated(trials)
     by_number = {t.number: t for t in trials}
-    best = max(front, key=lambda n: by_number[n].attributes["retention"], default=None)
+    remeasured = {n: again(by_number[n], draw) for n in front} if remeasure else {}
     grid(folder / "cache/teachers/made-up/samples.png", 0.0)
-    return StudyRecord(
+    record = StudyRecord(
         name=name,
         config={
             "preset": "digits",
@@ -181,10 +221,11 @@ def study(
             "seed": 0,
             "task": {"latency_batch": 16, "quality": {"samples": 1000}},
             "limits": {"max_latency_ms": 8.0, "min_retention": 0.5},
+            "distillation": {"iterations": 500},
         },
         trials=tuple(trials),
         front=front,
-        best=best,
+        best=None,
         reference={
             "gap": REFERENCE_GAP,
             "gap_interval": [9.2, 10.6],
@@ -197,6 +238,8 @@ def study(
             "schedule": "karras",
             "nfe": 50,
             "samples": "cache/teachers/made-up/samples.png",
+            "peak_memory_mb": 61.0,
+            **{"sliced": 0.09, "kernel": 0.02, "density": 0.9, "coverage": 0.88},
         },
         training_free=training_free(),
         environment={
@@ -209,8 +252,9 @@ def study(
         hypervolume=1.0,
         reference_point=(math.log(60 + FLOOR), math.log(REFERENCE_MS), math.log(REFERENCE_MB)),
         seconds={"teacher": 93.0, "trajectories": 21.5, "search": 188.0, "report": 9.4},
-        remeasured={n: again(by_number[n], draw) for n in front} if remeasure else {},
+        remeasured=remeasured,
     )
+    return dataclasses.replace(record, best=pick(record))
 
 
 def emptied(record: StudyRecord, trials: tuple[TrialRecord, ...] = ()) -> StudyRecord:

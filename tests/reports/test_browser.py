@@ -2,83 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
-import time
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Dialog, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
+from reports.beside import write_comparison
+from reports.limits import choices
+from reports.measurements import final
 from reports.page import write_report
 from reports.tradeoff import write_tradeoff
 from studies.record import StudyRecord
+from studies.selection import pick
+from tests.fakes.brute_limits import front_within, some_limits
+from tests.reports.browsing import DRAWN, NEAR, bring, chromium, load, paint, until
 
 MakeStudy = Callable[..., StudyRecord]
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+READY = "performance.getEntriesByName('ready')[0]"
 SCRIPT = "<script>alert(1)</script>"
-
-
-@dataclass
-class Opened:
-    """A page with everything it said and asked for."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    def alert(self, dialog: Dialog) -> None:
-        """Note a dialog, which no report opens."""
-        self.said.append(dialog.message)
-        dialog.dismiss()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait here: the page's own policy forbids the script that Playwright would wait with."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited for 30 s"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """One Chromium with a profile of its own."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no chromium on PATH")
-    with sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=executable,
-            headless=True,
-            args=list(FLAGS),
-            viewport={"width": 1280, "height": 900},
-        )
+    """One Chromium for all tests of this file."""
+    with chromium(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
-
-
-def load(browser: BrowserContext, path: Path) -> Opened:
-    """Open a report and wait until its script has run."""
-    opened = Opened(browser.new_page())
-    page = opened.page
-    page.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: opened.said.append(str(error)))
-    page.on("dialog", opened.alert)
-    page.on("request", lambda request: opened.asked.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-ready]", timeout=60_000)
-    return opened
 
 
 def report(record: StudyRecord, folder: Path) -> Path:
@@ -97,25 +49,44 @@ def test_report_draws_offline_and_without_a_complaint(
     assert opened.said == []
     assert opened.asked == [path.as_uri()]
     assert page.locator(".eyebrow b").inner_text() == SCRIPT
+    check_drawn_when_seen(page)
     assert page.locator("#plot-latency .scatterlayer .point").count() > len(record.front)
-    assert page.locator(".js-plotly-plot .main-svg").count() >= 3
-    widths = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth)")
+    widths = page.eval_on_selector_all(
+        "main img", "all => all.map(i => i.complete && i.naturalWidth)"
+    )
     assert all(widths)
     check_keyboard(page)
+    check_limits(page, record)
     check_hover_and_click(page, record)
     check_themes(page)
     check_narrow(page)
     assert opened.said == []
-    assert opened.asked == [path.as_uri()]
+    assert [url for url in opened.asked if not url.startswith("data:")] == [path.as_uri()]
     page.close()
+
+
+def check_drawn_when_seen(page: Page) -> None:
+    """Figures are drawn as they come into view, and all that are open on paper."""
+    assert set(page.evaluate(DRAWN)) == set(page.evaluate(NEAR))
+    until(lambda: page.evaluate("'Plotly' in window"))
+    every = set(page.eval_on_selector_all(".plot", "all => all.map(plot => plot.id)"))
+    assert set(page.evaluate(DRAWN)) < every
+    bring(page, "latency")
+    bring(page, "growth")
+    assert set(page.evaluate(DRAWN)) < every
+    page.pdf()
+    assert set(page.evaluate(DRAWN)) == every - {"plot-solid"}
+    page.evaluate("scrollTo(0, 0)")
 
 
 def check_hover_and_click(page: Page, record: StudyRecord) -> None:
     """The pointer shows the figures of a front member; a click opens its row."""
-    page.locator("#plot-latency").scroll_into_view_if_needed()
+    bring(page, "latency")
     traces = page.evaluate("document.getElementById('plot-latency').data.map(t => t.customdata)")
-    curve = traces.index(list(record.front))
-    page.evaluate(f"Plotly.Fx.hover('plot-latency', [{{curveNumber: {curve}, pointNumber: 0}}])")
+    curve = next(i for i, own in enumerate(traces) if record.front[0] in (own or []))
+    point = traces[curve].index(record.front[0])
+    at = f"{{curveNumber: {curve}, pointNumber: {point}}}"
+    page.evaluate(f"Plotly.Fx.hover('plot-latency', [{at}])")
     label = page.locator("#plot-latency .hovertext").first.text_content() or ""
     assert f"Trial {record.front[0]}" in label and "retention" in label
     emit = "document.getElementById('plot-latency').emit"
@@ -123,6 +94,71 @@ def check_hover_and_click(page: Page, record: StudyRecord) -> None:
     row = page.locator(f"#trial-{record.front[0]}")
     row.wait_for(state="visible")
     assert page.url.endswith(f"#trial-{record.front[0]}")
+
+    check_peek(page, record)
+
+
+def check_peek(page: Page, record: StudyRecord) -> None:
+    """The pointer brings up the samples of a front member and of one that is dominated."""
+    others = [t.number for t in record.trials if t.state == "complete" and t.feasible]
+    dominated = next(n for n in others if n not in record.front)
+    emit = "document.getElementById('plot-latency').emit"
+    pointer = "event: {clientX: 300, clientY: 300}"
+    sources = []
+    for number in (record.front[0], dominated):
+        page.evaluate(f"{emit}('plotly_hover', {{points: [{{customdata: {number}}}], {pointer}}})")
+        image = page.locator("#peek")
+        image.wait_for(state="visible")
+        until(lambda: page.evaluate("document.getElementById('peek').naturalWidth > 0"))
+        sources.append(image.get_attribute("src"))
+    grid = page.locator(f'img[data-trial="{record.front[0]}"]').first
+    assert sources[0] == grid.get_attribute("src") != sources[1]
+    page.evaluate(f"{emit}('plotly_unhover', {{}})")
+    assert page.locator("#peek").is_hidden()
+
+
+def check_limits(page: Page, record: StudyRecord) -> None:
+    """The page lists and picks under limits what the search's own rule does."""
+    shown = "all => all.filter(r => !r.hidden).map(r => Number(r.dataset.number))"
+    rows, picked = "#front tr[data-number]", "#front tr.pick"
+    assert page.locator(picked).get_attribute("data-number") == str(record.best)
+    known = choices(record)["stops"]
+    ring = "document.getElementById('plot-latency').data.find(t => t.meta.axis).x[0]"
+    empty = {name: values[0] for name, values in known.items()}
+    for limits in (*some_limits(record, 6), empty, {}):
+        for name, values in known.items():
+            place = values.index(limits[name]) if name in limits else len(values) - 1
+            slide = (
+                "(s, v) => { s.value = v; s.dispatchEvent(new Event('input', {bubbles: true})); }"
+            )
+            page.locator(f"#limit-{name}").evaluate(slide, place)
+        front = front_within(record, limits)
+        best = pick(dataclasses.replace(record, front=tuple(sorted(front))))
+        assert set(page.eval_on_selector_all(rows, shown)) == front
+        if best is None:
+            assert page.locator(picked).count() == 0
+            assert "Raise one" in page.locator("#limits-said").inner_text()
+            continue
+        found = final(record, record.trial(best))
+        assert found is not None
+        assert page.locator(picked).get_attribute("data-number") == str(best)
+        assert page.locator(f"{picked} .tag").count() == 1
+        assert f"trial {best}:" in page.locator("#limits-said").inner_text()
+        assert page.evaluate(ring) == pytest.approx(found.latency_ms)
+    check_limits_by_keyboard(page, record)
+
+
+def check_limits_by_keyboard(page: Page, record: StudyRecord) -> None:
+    """An arrow key moves a limit by one trial's figure, and says it; the button takes it away."""
+    slider = page.locator("#limit-latency_ms")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    assert (slider.get_attribute("aria-valuetext") or "").startswith("at most ")
+    assert page.locator("#plot-latency .shapelayer path").count() == 3  # two levels and the limit
+    page.locator("#limits-reset").focus()
+    page.keyboard.press("Enter")
+    assert slider.get_attribute("aria-valuetext") == "no limit"
+    assert page.locator("#front tr.pick").get_attribute("data-number") == str(record.best)
 
 
 def check_themes(page: Page) -> None:
@@ -178,13 +214,117 @@ def test_report_says_so_when_there_is_little_to_show(
 def test_report_of_500_trials_is_small_and_whole(
     browser: BrowserContext, make_study: MakeStudy, tmp_path: Path
 ) -> None:
+    """What is counted fails this test; times are printed, for they are the machine's."""
     record = make_study(scores=380, stops=120)
     path = report(record, tmp_path)
     assert path.stat().st_size <= 8_000_000
-    opened = load(browser, path)
+    for section, figures in ("", set()), ("#front", {"plot-latency", "plot-size"}):
+        opened = load(browser, path, section)
+        page = opened.page
+        at, seen = page.evaluate("(mark => [mark.startTime, mark.detail])(" + READY + ")")
+        print(
+            f"500 trials{section}: {path.stat().st_size / 1e6:.2f} MB, ready after "
+            f"{at / 1000:.2f} s ({spent(page):.2f} s of processor), {len(seen)} figures drawn"
+        )
+        assert opened.said == []
+        assert figures == set(seen) == set(page.evaluate(NEAR))
+        assert page.locator("#trials tbody tr").count() == 500
+        for own in json.loads(page.locator("#figures").text_content() or "").values():
+            assert len(own["data"]) <= 16
+        page.close()
+
+
+def spent(page: Page) -> float:
+    """Seconds of processor that a page has taken, however busy the machine is."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(m["value"] for m in metrics if m["name"] == "ProcessTime"))
+
+
+@pytest.mark.slow
+def test_view_in_space_is_drawn_when_opened_and_follows_the_page(
+    browser: BrowserContext, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    record = make_study()
+    opened = load(browser, report(record, tmp_path))
+    page = opened.page
+    assert page.locator("#plot-solid canvas").count() == 0
+    page.locator("details.solid summary").focus()
+    page.keyboard.press("Enter")
+    bring(page, "solid")
+    own = "document.getElementById('plot-solid')"
+    shown = {n for t in page.evaluate(f"{own}.data.map(t => t.customdata || [])") for n in t}
+    assert shown == {t.number for t in record.trials if t.state == "complete"}
+    page.locator("#plot-solid").focus()
+    eye = f"{own}.layout.scene.camera.eye"
+    before = page.evaluate(eye)
+    page.keyboard.press("ArrowRight")
+    until(lambda: page.evaluate(eye) != before)
+    check_solid_limits(page, own)
+    page.evaluate(f"{own}.emit('plotly_click', {{points: [{{customdata: {record.best}}}]}})")
+    assert page.url.endswith(f"#trial-{record.best}")
+    color = f"{own}.data.find(t => t.meta.axes).marker.color"
+    light, turned = page.evaluate(color), page.evaluate(eye)
+    page.emulate_media(color_scheme="dark")
+    until(lambda: page.evaluate(color) != light)
+    assert page.evaluate(eye) == turned != before
+    page.pdf()
+    page.emulate_media(media="print", color_scheme="light")
+    until(lambda: page.evaluate(color) == light)
+    assert page.locator("details.solid").is_hidden()
     assert opened.said == []
-    assert opened.page.locator("#trials tbody tr").count() == 500
+    page.close()
+
+
+def check_solid_limits(page: Page, own: str) -> None:
+    """A limit outlines what it leaves, and the ring goes with the pick."""
+    ring = f"{own}.data.find(t => t.meta.axes).x[0]"
+    outline = f"{own}.data.find(t => t.meta.limit === 'latency_ms').x"
+    before = page.evaluate(ring)
+    assert page.evaluate(outline) == []
+    page.locator("#limit-latency_ms").focus()
+    page.keyboard.press("Home")
+    until(lambda: len(page.evaluate(outline)) == 5)
+    assert page.evaluate(outline)[0] < before != page.evaluate(ring)
+
+
+def test_page_without_webgl_says_so_and_complains_of_nothing(
+    browser: BrowserContext, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    without = """const known = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+      return kind.includes("webgl") ? null : known.call(this, kind, ...rest);
+    };"""
+    opened = load(browser, report(make_study(), tmp_path), before=without)
+    opened.page.locator("details.solid summary").click()
+    said = opened.page.locator(".without")
+    said.wait_for(state="visible")
+    assert "needs WebGL" in said.inner_text()
+    assert opened.page.locator("#plot-solid").is_hidden()
+    assert opened.said == []
     opened.page.close()
+
+
+def test_comparison_draws_offline_and_without_a_complaint(
+    browser: BrowserContext, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    one = make_study(scores=8, name=SCRIPT)
+    two = dataclasses.replace(one, name="other", environment={"device": SCRIPT})
+    path = write_comparison([one, two], tmp_path / "compared.html", tmp_path / "ado-runs")
+    opened = load(browser, path)
+    page = opened.page
+    paint(page)
+    assert page.locator(".eyebrow b").inner_text() == f"{SCRIPT}, other"
+    for i, record in enumerate((one, two), 1):
+        points = page.locator(f"#plot-group{i}-latency .scatterlayer .point")
+        assert points.count() == len(record.front) + 1
+    emit = "document.getElementById('plot-group2-size').emit"
+    page.evaluate(f"{emit}('plotly_click', {{points: [{{customdata: 'study_2'}}]}})")
+    assert page.url.endswith("#study_2") and page.locator("#study_2").is_visible()
+    assert opened.said == []
+    assert [url for url in opened.asked if not url.startswith("data:")] == [path.as_uri()]
+    page.close()
 
 
 def test_tradeoff_draws_offline_and_without_a_complaint(
@@ -196,6 +336,7 @@ def test_tradeoff_draws_offline_and_without_a_complaint(
     opened = load(browser, path)
     page = opened.page
     assert page.locator(".eyebrow b").inner_text() == SCRIPT
+    paint(page)
     drawn = page.locator("#plot-tradeoff .scatterlayer .point")
     assert drawn.count() == 3 * (len(tradeoff["rows"]) + 1)
     assert page.locator("#plot-stages .scatterlayer .point").count() == len(tradeoff["stages"])

@@ -45,7 +45,7 @@ def test_data_uri_is_empty_when_missing_broken_or_too_large(tmp_path: Path) -> N
 
 def test_grids_start_with_reference_then_pick(make_study: MakeStudy, tmp_path: Path) -> None:
     record = make_study()
-    found = grids(record, tmp_path / "ado-runs")
+    found = grids(record, tmp_path / "ado-runs", Purse())
     assert found[0].title == "Reference: the teacher"
     assert found[1].title == f"Trial {record.best}, the pick"
     assert len(found) == 1 + len(record.front)
@@ -55,7 +55,7 @@ def test_grids_start_with_reference_then_pick(make_study: MakeStudy, tmp_path: P
 def test_grids_have_no_image_when_files_are_elsewhere(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
-    found = grids(make_study(), tmp_path / "elsewhere")
+    found = grids(make_study(), tmp_path / "elsewhere", Purse())
     assert not any(g.source for g in found)
     assert "No sample grid was kept." in card(found[0])
 

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.solvers import SOLVER
 from ado_nas.errors import SpecError
-from ado_nas.specs import Candidate, DistillationSpec, UNetSpec, digest, from_dict, to_dict
+from ado_nas.specs import (
+    MULTISTEP_SOLVERS,
+    Candidate,
+    DistillationSpec,
+    UNetSpec,
+    digest,
+    from_dict,
+    to_dict,
+)
 from ado_nas.widths import settled, shares
 from search_spaces.candidate import build, combinations, count, draw, params_of
 from search_spaces.chooser import RandomChooser
+from search_spaces.distillation import order
 from search_spaces.space import Space
 
 BASE = UNetSpec(resolution=16, num_classes=10)
@@ -34,7 +48,9 @@ EVERYTHING = dataclasses.replace(
     resample=("conv-conv", "pool-nearest", "fold-fold", "conv-nearest"),
     middle=(False, True),
     skip=("concat", "add"),
+    solver=("dpmpp_2m", "ddim", "ipndm_3", "ipndm_2"),
     time_width=(0, 32),
+    curriculum=("1-1-2", "1", "1-3", "crops:2-3-5"),
     step_widths=("wide-last", "even", "wide-first"),
     adaptation=("none", "prune", "grow"),
     feature_weight=(0.0, 0.3, 1.0),
@@ -69,7 +85,8 @@ def params(**changes: object) -> dict[str, object]:
 
 REST = {
     "head_dim": 16, "conv": "full", "norm": "group", "resample": "conv-conv", "middle": False,
-    "skip": "concat", "time_width": 0, "step_widths": "even",
+    "skip": "concat", "time_width": 0, "step_widths": "even", "solver": "ddim",
+    "curriculum": "1",
     "adaptation": "none", "feature_weight": 0.0,
 }  # fmt: skip
 
@@ -83,6 +100,80 @@ def test_equal_networks_hash_equal_when_their_choices_differ() -> None:
     assert hash_of(widths="24", attention="low") == hash_of(widths="24", attention="all")
     assert hash_of(widths="24", blocks="1") == hash_of(widths="24", blocks="1-2")
     assert hash_of(steps=1, schedule="dp") == hash_of(steps=1, schedule="karras")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_solvers_are_alike_where_they_take_the_same_steps(steps: int) -> None:
+    levels = karras_levels(steps, 0.1, 10.0)
+    start = mx.random.normal((4, 1, 1, 1), key=mx.random.key(steps))
+
+    def denoise(x: mx.array, sigma: mx.array) -> mx.array:
+        return mx.tanh(x / (1 + sigma)) + 0.1 * mx.sin(sigma)
+
+    def end(solver: str) -> np.ndarray:
+        return np.array(list(SOLVER[solver](denoise, 10 * start, levels))[-1][0])
+
+    for one, other in itertools.combinations(MULTISTEP_SOLVERS, 2):
+        alike = np.allclose(end(one), end(other), rtol=1e-5, atol=1e-5)
+        assert alike == (order(one, steps) == order(other, steps)), (one, other)
+
+
+def test_solvers_of_the_same_steps_are_one_candidate() -> None:
+    space = dataclasses.replace(WIDE, solver=("ddim", "dpmpp_2m", "ipndm_2"))
+    solvers = {
+        steps: [hash_of(space, steps=steps, solver=name) for name in space.solver]
+        for steps in (1, 2, 3)
+    }
+    assert [len(set(found)) for found in solvers.values()] == [1, 2, 3]
+    assert solvers[2][0] == solvers[2][1]
+
+
+def test_curriculum_follows_its_pattern_as_far_as_the_network_can() -> None:
+    space = dataclasses.replace(WIDE, curriculum=("1", "1-1-2", "crops:2-3-5"))
+
+    def drawn(pattern: str, **changes: object) -> Candidate:
+        chosen = {**REST, **params(widths="24", patch=2, curriculum=pattern, **changes)}
+        return build(space, chosen, BASE, LEARN)  # type: ignore[arg-type]
+
+    halved = drawn("1-1-2")
+    assert halved.curriculum.resolutions == (4, 8, 16)
+    assert halved.curriculum.shares == (0.25, 0.25, 0.5)
+    assert halved.unet.sized and not halved.unet.placed
+    crops = drawn("crops:2-3-5")
+    assert crops.curriculum.crops and crops.unet.placed and not crops.unet.sized
+    assert not drawn("1").curriculum and len({halved.hash, crops.hash, drawn("1").hash}) == 3
+    # Three levels of two pixels leave a network nothing below 8.
+    few = build(space, {**REST, **params(patch=2, curriculum="1-1-2")}, BASE, LEARN)  # type: ignore[arg-type]
+    assert few.curriculum.resolutions == (8, 16) and few.curriculum.shares == (0.5, 0.5)
+    assert from_dict(Candidate, to_dict(halved)) == halved
+
+
+def test_students_are_nested_as_far_as_their_teacher_is() -> None:
+    space = dataclasses.replace(WIDE, curriculum=("1", "1-1-2", "crops:2-3-5"))
+    base = dataclasses.replace(BASE, nested=1)
+
+    def drawn(pattern: str, **changes: object) -> Candidate:
+        chosen = {**REST, **params(curriculum=pattern, **changes)}
+        return build(space, chosen, base, LEARN)  # type: ignore[arg-type]
+
+    assert drawn("1").unet.nested == 1 and drawn("1", widths="24").unet.nested == 0
+    # The network inside has 8 px, and nothing is below it; crops are none of its business.
+    halved = drawn("1-1-2")
+    assert halved.curriculum.resolutions == (8, 16) and halved.curriculum.shares == (0.5, 0.5)
+    assert not halved.unet.sized and not drawn("crops:2-3-5").curriculum
+    assert params_of(halved, space)["curriculum"] == "1-1-2"
+
+
+def test_attention_is_placed_by_the_tokens_of_each_level() -> None:
+    space = dataclasses.replace(WIDE, attention=("none", "64tokens", "256tokens:linear"))
+
+    def placed(attention: str, patch: int) -> tuple[str, ...]:
+        chosen = {**REST, **params(attention=attention, patch=patch)}
+        return build(space, chosen, BASE, LEARN).unet.attention  # type: ignore[arg-type]
+
+    assert placed("64tokens", 1) == ("none", "full", "full")  # of 256, 64 and 16 tokens
+    assert placed("64tokens", 2) == ("full", "full", "full")
+    assert placed("256tokens:linear", 1) == ("linear", "linear", "linear")
 
 
 def test_adaptation_tells_candidates_apart_where_there_is_room_to_change() -> None:
@@ -161,6 +252,10 @@ def test_choices_that_are_not_made_leave_hashes_as_they_were() -> None:
     candidate = stepped("even")
     known = {k: v for k, v in to_dict(candidate).items() if k != "step_widths"}
     del known["distillation"]["adaptation"], known["distillation"]["feature_weight"]
+    for name in ("sized", "placed", "nested", "hinted"):
+        del known["unet"][name]
+    for name in ("replay", "rewarm", "batch_growth", "crops"):
+        del known["curriculum"][name]
     assert candidate.hash == digest(known)
     assert from_dict(Candidate, known) == candidate
     narrow = stepped("wide-last")

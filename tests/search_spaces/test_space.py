@@ -57,6 +57,12 @@ def test_anchors_fill_the_middle_when_a_dimension_is_not_named() -> None:
     assert (second["widths"], second["patch"]) == ("8-16", 2)
 
 
+def test_nothing_is_tried_first_when_the_anchors_say_none() -> None:
+    assert anchors(Space(anchors=("none",))) == []
+    with pytest.raises(SpecError, match="no dimension 'none'"):
+        Space(anchors=("none", "steps=1"))
+
+
 def test_anchors_are_cheapest_middle_and_dearest_when_none_are_named() -> None:
     found = anchors(Space())
     assert [a["widths"] for a in found] == ["8-16", "16-32", "32-64"]

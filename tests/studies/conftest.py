@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,6 +41,7 @@ def make_config() -> Callable[..., SearchConfig]:
             preset="fake",
             evaluator="fake_evaluation",
             trials=6,
+            finalists=0,
             track=False,
             limits=Limits(min_retention=0.0),
         )
@@ -68,9 +75,9 @@ def make_session(
 def run_worker_here() -> Callable[..., list[Ended]]:
     """The loop of a worker, in this process."""
 
-    def run(session: Session, worker: str = "host/w") -> list[Ended]:
-        evaluator = sys.modules["fake_evaluation"].FakeEvaluator(session.workspace)
-        return list(work(session, evaluator, worker, lambda: ""))
+    def run(session: Session, worker: str = "host/w", timed: bool = True) -> list[Ended]:
+        evaluator = sys.modules["fake_evaluation"].FakeEvaluator(session.workspace, timed)
+        return list(work(session, evaluator, worker, lambda: "", timed))
 
     return run
 
@@ -81,3 +88,81 @@ def faults(tmp_path: Path) -> Callable[..., None]:
         (tmp_path / "fake.json").write_text(json.dumps(wanted))
 
     return write
+
+
+class Server:
+    """A PostgreSQL server of these tests alone, in a temporary folder."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._before = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        self.folder = Path(tempfile.mkdtemp(prefix="ado-pg-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self._data = self.folder / "data"
+        self._data.mkdir()
+        if self._before:
+            shutil.chown(self._data, "postgres", "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._run("initdb", "-U", "ado", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self._data}"
+        self._run("pg_ctl", "-w", "-l", self._data / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def database(self) -> str:
+        """The URL of a new and empty database."""
+        import psycopg
+
+        name = f"t{secrets.token_hex(4)}"
+        where = f"host=127.0.0.1 port={self._port} user=ado dbname=postgres"
+        with contextlib.closing(psycopg.connect(where, autocommit=True)) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"postgresql://ado@127.0.0.1:{self._port}/{name}"
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [*self._before, str(self._place / program), "-D", str(self._data)]
+        done = subprocess.run(
+            [*command, *map(str, arguments)], cwd="/", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _binaries() -> Path | None:
+    """Where `initdb` lies: on the path, or where Debian and Homebrew put it."""
+    found = shutil.which("initdb")
+    places = [Path(found).resolve().parent] if found else []
+    for pattern in ("usr/lib/postgresql/*/bin", "opt/homebrew/opt/postgresql*/bin"):
+        places += sorted(Path("/").glob(pattern), reverse=True)
+    return next((p for p in places if (p / "pg_ctl").exists()), None)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A running PostgreSQL server."""
+    pytest.importorskip("psycopg", reason="extra postgresql is not installed")
+    place = _binaries()
+    if place is None:
+        pytest.skip("no PostgreSQL server is installed")
+    if os.getuid() == 0 and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and runuser is missing")
+    made = Server(place)
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        shutil.rmtree(made.folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty storage: of each kind that several workers share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/studies.db"
+    url: str = request.getfixturevalue("server").database()
+    return url

@@ -18,7 +18,7 @@ def pictures(tmp_path: Path) -> str:
 
 
 def test_presets_all_resolve(pictures: str) -> None:
-    assert {"digits", "shapes16", "folder", "smoke"} <= set(presets())
+    assert {"digits", "shapes16", "shapes32", "patches32", "folder", "smoke"} <= set(presets())
     for name in presets():
         config = resolve(name, flags={"data": pictures} if name == "folder" else {})
         assert (config.preset, config.study) == (name, name)
@@ -35,6 +35,7 @@ def test_wide_preset_has_every_dimension_on_the_task_of_its_base() -> None:
 def test_preset_is_the_one_for_the_data_when_none_is_named(pictures: str) -> None:
     assert resolve(flags={"data": pictures}).preset == "folder"
     assert resolve(flags={"data": "shapes"}).preset == "shapes16"
+    assert resolve(flags={"data": "patches"}).preset == "patches32"
     assert resolve().preset == "digits"
     with pytest.raises(AdoNasError, match="give --data FOLDER"):
         resolve("folder")
@@ -69,6 +70,7 @@ def test_resolution_sets_data_and_teacher() -> None:
         ({"resolution": 7}, "resolution"),
         ({"task.data.resolution": 8}, "data has resolution 8 but the teacher 16"),
         ({"trials": "many"}, "trials is 'many'"),
+        ({"finalist_seeds": 1}, "finalist_seeds 1: give at least 2"),
     ],
 )
 def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import RandomSampler
 
 from ado_nas.progress import silent
+from reports.dashboard import dashboard_command
 from studies.config import SearchConfig
 from studies.record import StudyRecord, load
 from studies.search import search
+from studies.storage import open_store, storage_url
 
 SCRIPT = """
-import sys; sys.path[:0] = sys.argv[4:]
+import sys; sys.path[:0] = sys.argv[5:]
 from pathlib import Path
 if __name__ == "__main__":
     from objectives.scores import Limits
@@ -27,25 +36,29 @@ if __name__ == "__main__":
     from studies.search import search
     config = SearchConfig(
         study="fake", preset="fake", evaluator="fake_evaluation",
-        trials=int(sys.argv[2]), workers=int(sys.argv[3]), track=False,
+        trials=int(sys.argv[2]), workers=int(sys.argv[3]), track=False, finalists=0,
+        storage=sys.argv[4],
         limits=Limits(min_retention=0.0),
     )
     search(config, Path(sys.argv[1]), lambda *a: print(*a, file=sys.stderr))
 """
+ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 16
+WAIT = 240.0  # seconds, of a busy machine
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[int], subprocess.Popen[bytes]]:
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     (tmp_path / "parent.py").write_text(SCRIPT)
 
-    def run(workers: int) -> subprocess.Popen[bytes]:
+    def run(workers: int, storage: str = "") -> subprocess.Popen[bytes]:
         numbers = map(str, (TRIALS, workers))
         command: list[str | Path] = [
             sys.executable,
             tmp_path / "parent.py",
             tmp_path,
             *numbers,
+            storage,
             *sys.path,
         ]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -71,11 +84,15 @@ def trained(workspace: Path) -> int:
     return len(list(workspace.glob("studies/fake/trials/*/samples.png")))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = WAIT) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.02)
+
+
+def read(storage: str, workspace: Path) -> StudyRecord:
+    return load(storage_url(storage, workspace), "fake", workspace)
 
 
 def check_whole(record: StudyRecord) -> None:
@@ -94,7 +111,7 @@ def check_whole(record: StudyRecord) -> None:
 @pytest.mark.slow
 def test_search_is_whole_when_killed_five_times_and_then_run_twice_at_once(
     tmp_path: Path,
-    start: Callable[[int], subprocess.Popen[bytes]],
+    start: Callable[..., subprocess.Popen[bytes]],
     make_config: Callable[..., SearchConfig],
     faults: Callable[..., None],
 ) -> None:
@@ -122,7 +139,7 @@ def test_search_is_whole_when_killed_five_times_and_then_run_twice_at_once(
 @pytest.mark.slow
 def test_search_puts_its_trials_back_when_interrupted(
     tmp_path: Path,
-    start: Callable[[int], subprocess.Popen[bytes]],
+    start: Callable[..., subprocess.Popen[bytes]],
     make_config: Callable[..., SearchConfig],
     faults: Callable[..., None],
 ) -> None:
@@ -135,3 +152,137 @@ def test_search_puts_its_trials_back_when_interrupted(
     assert not [t for t in record.trials if t.state == "running"]
     faults(seconds=0.0)
     check_whole(search(make_config(trials=TRIALS), tmp_path, silent))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
+@pytest.mark.slow
+def test_finalists_that_are_done_stay_done_when_all_is_killed(
+    tmp_path: Path,
+    start: Callable[[int], subprocess.Popen[bytes]],
+    make_config: Callable[..., SearchConfig],
+    faults: Callable[..., None],
+) -> None:
+    (tmp_path / "parent.py").write_text(SCRIPT.replace("finalists=0", "finalists=3"))
+    faults(seconds=0.2)
+    process = start(2)
+    wait_for(lambda: len(list(tmp_path.glob("studies/fake/trials/*/seeds/*/card.json"))) >= 3)
+    for pid in family(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    before = trainings(tmp_path)
+    assert before and len(before) < 6
+    record = search(make_config(trials=TRIALS, finalists=3, workers=2), tmp_path, silent)
+    assert len(record.finalists) == 3
+    after = trainings(tmp_path)
+    assert len(after) == 6
+    assert {key: after[key] for key in before} == before  # nothing was trained again
+    check_whole(record)
+
+
+def trainings(workspace: Path) -> dict[str, float]:
+    """The seconds that each finished training of a finalist took."""
+    study = optuna.load_study(
+        study_name="fake", storage=f"sqlite:///{workspace}/studies.db", sampler=RandomSampler()
+    )
+    rows = {k: v for k, v in study.user_attrs.items() if k.startswith("finalist:")}
+    return {key: row["seconds"] for key, row in rows.items() if "seconds" in row}
+
+
+def test_search_goes_on_when_one_of_two_workers_is_killed(
+    tmp_path: Path,
+    storage: str,
+    start: Callable[..., subprocess.Popen[bytes]],
+    faults: Callable[..., None],
+) -> None:
+    faults(seconds=0.2)
+    process = start(2, storage)
+    wait_for(lambda: trained(tmp_path) >= 3)
+    workers = [p for p in family(process.pid)[1:] if b"spawn_main" in command_of(p)]
+    os.kill(max(workers), signal.SIGKILL)
+    assert process.wait(WAIT) == 0
+    record = read(storage, tmp_path)
+    check_whole(record)
+    drawn = [t for t in record.trials if t.state == "failed" and t.params]  # or died before that
+    assert len(drawn) == len([t for t in record.trials if "retry_of" in t.attributes])
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.slow
+def test_search_outlasts_a_server_that_is_away_for_twenty_seconds(
+    tmp_path: Path,
+    server: Any,
+    start: Callable[..., subprocess.Popen[bytes]],
+    faults: Callable[..., None],
+) -> None:
+    faults(seconds=0.2)
+    storage = server.database()
+    process = start(2, storage)
+    wait_for(lambda: trained(tmp_path) >= 3)
+    server.stop()
+    time.sleep(20)
+    assert process.poll() is None
+    server.start()
+    assert process.wait(WAIT) == 0
+    check_whole(read(storage, tmp_path))
+
+
+@pytest.mark.slow
+def test_search_outlasts_a_file_that_somebody_locks(
+    tmp_path: Path,
+    start: Callable[..., subprocess.Popen[bytes]],
+    faults: Callable[..., None],
+) -> None:
+    faults(seconds=0.1)
+    process = start(2)
+    wait_for(lambda: trained(tmp_path) >= 3)
+    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=30)
+    other.execute("BEGIN EXCLUSIVE")
+    time.sleep(5)
+    other.execute("COMMIT")
+    other.close()
+    assert process.wait(WAIT) == 0
+    check_whole(read("", tmp_path))
+
+
+@pytest.mark.slow
+def test_search_is_whole_when_our_dashboard_reads_along_and_writes(
+    tmp_path: Path,
+    storage: str,
+    start: Callable[..., subprocess.Popen[bytes]],
+    faults: Callable[..., None],
+) -> None:
+    process = start(2, storage)
+    wait_for(lambda: trained(tmp_path) >= 1)
+    faults(seconds=10)  # until the dashboard is up
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = storage_url(storage, tmp_path)
+    command = dashboard_command(url, tmp_path / "artifacts", port=port)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as dashboard:
+        seen = 0
+        while process.poll() is None:
+            seen += asked(f"http://127.0.0.1:{port}/api/studies/1?after=0")
+            if seen == 1:
+                faults(seconds=0.1)
+            time.sleep(0.05)
+        dashboard.terminate()
+    assert process.returncode == 0 and seen
+    check_whole(read(storage, tmp_path))
+    with contextlib.closing(open_store(url)) as store:
+        kept = store.storage.get_study_system_attrs(1)
+    figure = "".join(kept[f"dashboard:plot_data:ado-size:{i}"] for i in range(3))
+    assert figure.startswith('{"data":') and kept["dashboard:note_str:0"]
+
+
+def asked(url: str) -> bool:
+    """Whether the dashboard answers, which it does once it is up."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=10) as answer:
+            return len(answer.read()) > 0
+    except OSError:
+        return False

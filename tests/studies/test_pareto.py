@@ -5,7 +5,7 @@ import pytest
 from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _is_pareto_front
 
-from studies.pareto import front, history, hypervolume
+from studies.pareto import contributions, front, history, hypervolume, layers
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
@@ -61,3 +61,25 @@ def test_history_ends_with_the_hypervolume_and_never_falls() -> None:
     assert (np.diff(volumes) >= 0).all()
     for i in (0, 7, 29):
         assert volumes[i] == pytest.approx(hypervolume(points[: i + 1], corner), rel=1e-12)
+
+
+def test_layers_are_the_fronts_peeled_off_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    for size in (0, 1, 7, 40):
+        for points in (rng.random((size, 3)), np.round(rng.random((size, 3)), 1)):
+            left, wanted = np.arange(size), np.full(size, -1)
+            for level in range(size):
+                kept = front(points[left])
+                wanted[left[kept]] = level
+                left = left[~kept]
+            assert layers(points).tolist() == wanted.tolist()
+
+
+def test_contribution_is_what_the_hypervolume_loses_without_the_point() -> None:
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 6, 30):
+        for points in (1.2 * rng.random((size, 3)), np.round(1.2 * rng.random((size, 3)), 1)):
+            corner = np.ones(3)
+            whole = hypervolume(points, corner)
+            without = [hypervolume(np.delete(points, i, axis=0), corner) for i in range(size)]
+            assert contributions(points, corner) == pytest.approx(whole - np.array(without))

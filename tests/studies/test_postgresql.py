@@ -1,88 +1,43 @@
-"""Studies in a real PostgreSQL server, started in a temporary folder."""
+"""Studies in a real PostgreSQL server."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
+from ado_nas.errors import StudyError
 from ado_nas.progress import silent
+from studies import claims, patience
 from studies.claims import Claim, claim
 from studies.config import SearchConfig
+from studies.ledger import standing
 from studies.search import search
 from studies.session import Session, open_session
 from studies.storage import storage_url, study_names
 
 
-def binaries() -> Path | None:
-    """Where `initdb` lies: on the path, or where Debian and Homebrew put it."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else []
-    for pattern in ("usr/lib/postgresql/*/bin", "opt/homebrew/opt/postgresql*/bin"):
-        places += sorted(Path("/").glob(pattern), reverse=True)
-    return next((p for p in places if (p / "pg_ctl").exists()), None)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    pytest.importorskip("psycopg", reason="extra postgresql is not installed")
-    place = binaries()
-    if place is None:
-        pytest.skip("no PostgreSQL server is installed")
-    if os.getuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and runuser is missing")
-    before = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="ado-pg-"))
-    folder.chmod(0o755)
-    data = folder / "data"
-    data.mkdir()
-    if before:
-        shutil.chown(data, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(*command: str | Path) -> None:
-        done = subprocess.run(
-            [*before, *map(str, command)], cwd="/", capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    try:
-        run(place / "initdb", "-D", data, "-U", "ado", "-A", "trust", "--no-sync")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {data}"
-        run(place / "pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start")
-        try:
-            yield f"postgresql://ado@127.0.0.1:{port}/postgres"
-        finally:
-            run(place / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
-
-
 def test_search_runs_and_resumes_on_postgresql(
-    server: str, make_config: Callable[..., SearchConfig], tmp_path: Path
+    server: Any, make_config: Callable[..., SearchConfig], tmp_path: Path
 ) -> None:
-    config = make_config(storage=server, trials=4, workers=2)
+    url = server.database()
+    config = make_config(storage=url, trials=4, workers=2)
     record = search(config, tmp_path, silent)
     assert record.trained == 4
     assert search(config, tmp_path, silent) == record
-    assert study_names(storage_url(server, tmp_path)) == ["fake"]
+    assert study_names(storage_url(url, tmp_path)) == ["fake"]
     assert not list(tmp_path.glob("*.db"))
 
 
 def test_claims_never_exceed_the_total_on_postgresql(
-    server: str, make_session: Callable[..., Session], tmp_path: Path
+    server: Any, make_session: Callable[..., Session], tmp_path: Path
 ) -> None:
-    session = make_session(storage=server, study="claims", trials=5)
+    session = make_session(storage=server.database(), trials=5)
     claimed: list[Claim] = []
 
     def take(index: int) -> None:
@@ -98,3 +53,40 @@ def test_claims_never_exceed_the_total_on_postgresql(
     for thread in threads:
         thread.join()
     assert len({c.candidate.hash for c in claimed}) == len(claimed) == 5
+
+
+def test_claim_is_made_again_when_the_server_goes_away_in_its_middle(
+    server: Any, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(storage=server.database(), trials=5)
+    draw = claims.draw
+    calls = []
+
+    def interrupted(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            server.stop()
+            threading.Timer(1.0, server.start).start()
+        return draw(*given)
+
+    monkeypatch.setattr(claims, "draw", interrupted)
+    got = claim(session, "host/a")
+    assert isinstance(got, Claim) and len(calls) == 2
+    running = session.trials(TrialState.RUNNING)
+    assert [t.number for t in running] == [got.trial.number]
+    assert [t for t in session.trials() if t.user_attrs.get("requeued")]
+    assert standing(session.trials()).running == 1
+
+
+def test_server_that_stays_away_is_said_in_one_line(
+    server: Any, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(storage=server.database())
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0.6)
+    server.stop()
+    try:
+        with pytest.raises(StudyError, match="has not answered for 1 s; start it"):
+            session.trials()
+    finally:
+        server.start()
+    assert session.trials() == []

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 from optuna.trial import TrialState
 
 from studies.claims import Claim, claim
-from studies.liveness import alive, lives
+from studies.liveness import alive, lives, machine
 from studies.requeue import requeue, requeue_crashed, requeue_stale
 from studies.session import Session
 from studies.worker import Ended
@@ -32,7 +31,7 @@ def test_stale_trial_goes_back_once_and_a_living_one_stays(
     make_session: Make, run_worker_here: Run
 ) -> None:
     session = make_session(trials=3)
-    dead = take(session, f"{socket.gethostname()}/gone")
+    dead = take(session, f"{machine()}/gone")
     folder = session.workspace / "studies" / "fake" / "trials" / str(dead.trial.number)
     folder.mkdir(parents=True)
     with alive() as name:
@@ -60,7 +59,7 @@ def test_retry_is_not_enqueued_twice_when_the_first_requeue_was_cut_short(
     make_session: Make,
 ) -> None:
     session = make_session()
-    dead = take(session, f"{socket.gethostname()}/gone")
+    dead = take(session, f"{machine()}/gone")
     marks = {"retry_of": dead.trial.number, "crashes": 0}
     session.study.enqueue_trial(dead.trial.params, user_attrs=marks)  # and then it was killed
     requeue_stale(session)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
 
+from ado_nas.errors import ConfigError
 from search_spaces.space import Space, anchors
+from studies.config import resolve
+from studies.gaussian import over_limits
 from studies.samplers import SAMPLERS, DistinctSampler, make_sampler
 
 SMALL = Space(
@@ -34,13 +40,17 @@ def run(name: str, space: Space, trials: int, seed: int = 0) -> list[dict[str, A
         cost = sum(d.choices.index(trial.params[d.name]) for d in space.dimensions)
         trial.set_constraint("cost", cost - 6)
         if trial.number % 5 == 4:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, [float(cost), -float(cost), 1.0 / (cost + 1)])
     return [t.params for t in study.trials]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra gp")
+NAMES = [n for n in SAMPLERS if n != "gp"]  # which takes seconds for each draw
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_sampler_proposes_every_candidate_of_a_small_space_before_any_again(name: str) -> None:
     drawn = run(name, SMALL, 14)
     distinct = [p for i, p in enumerate(drawn) if p not in drawn[:i]]
@@ -48,12 +58,12 @@ def test_sampler_proposes_every_candidate_of_a_small_space_before_any_again(name
     assert drawn[:12] == distinct
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_sampler_repeats_when_seeded_alike(name: str) -> None:
     assert run(name, Space(), 14, seed=3) == run(name, Space(), 14, seed=3)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_anchors_come_first(name: str) -> None:
     assert run(name, Space(), 3) == anchors(Space())
 
@@ -63,6 +73,8 @@ def test_startup_fits_the_number_of_trials() -> None:
     assert starts == [4, 4, 8, 10]
     sizes = [make_sampler("nsga2", 0, n)._population_size for n in (12, 24, 300)]  # type: ignore[attr-defined]
     assert sizes == [4, 8, 24]
+    starts = [make_sampler("gp", 0, n)._n_startup_trials for n in (12, 24, 100)]  # type: ignore[attr-defined]
+    assert starts == [4, 8, 10]
     assert make_sampler("tpe", 0, 24, startup=17)._n_startup_trials == 17  # type: ignore[attr-defined]
 
 
@@ -75,3 +87,86 @@ def test_random_search_is_worse_than_tpe_on_what_can_be_learned() -> None:
         return total
 
     assert best("tpe") > best("random")
+
+
+def limited(name: str, trained: int, seed: int = 0) -> tuple[list[bool], list[bool]]:
+    """Search where the best gap lies beyond a limit that stops a candidate before it trains.
+
+    Returns:
+        Of each trial whether a model proposed it, and whether it met the limit.
+    """
+    space = Space()
+    base = make_sampler(name, seed, trained)
+    proposed: list[bool] = []
+    own = base.sample_relative
+
+    def sample_relative(*words: Any) -> dict[str, Any]:
+        drawn = own(*words)
+        proposed.append(bool(drawn))
+        return drawn
+
+    base.sample_relative = sample_relative  # type: ignore[method-assign]
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=base)
+    met: list[bool] = []
+    while sum(met) < trained and len(met) < 9 * trained:
+        trial = study.ask({d.name: CategoricalDistribution(d.choices) for d in space.dimensions})
+        size = 1.0 + sum(d.choices.index(trial.params[d.name]) for d in space.dimensions)
+        trial.set_constraint("size", size / 7 - 1)
+        trial.set_constraint("retention", 0.0)
+        met.append(size <= 7)
+        if met[-1]:
+            study.tell(trial, [math.log(1 + 9 / size), math.log(size), math.log(size)])
+        else:
+            trial.set_user_attr("size_mb", size)
+            study.tell(trial, state=TrialState.PRUNED)
+    return proposed[: len(met)], met
+
+
+@pytest.mark.parametrize("trials", [12, 24, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+def test_model_proposes_most_trials_of_a_small_budget(name: str, trials: int) -> None:
+    proposed, met = limited(name, trials)
+    assert sum(met) == trials
+    assert sum(p and m for p, m in zip(proposed, met, strict=True)) >= trials / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "trials"),
+    [("tpe", 24), pytest.param("gp", 12, marks=[needs_torch, pytest.mark.slow])],
+)
+def test_model_keeps_within_a_limit_that_stops_candidates_before_they_train(
+    name: str, trials: int
+) -> None:
+    _, chance = limited("random", 60)
+    proposed, met = limited(name, trials)
+    assert sum(p and m for p, m in zip(proposed, met, strict=True)) >= trials / 2
+    learned = [m for p, m in zip(proposed, met, strict=True) if p]
+    assert sum(learned) / len(learned) > 1.4 * sum(chance) / len(chance)
+
+
+def test_over_limits_takes_known_costs_and_else_the_largest() -> None:
+    space = {"a": CategoricalDistribution([0, 1])}
+
+    def trial(state: TrialState, values: list[float] | None, violation: float, **known: float):  # type: ignore[no-untyped-def]
+        return optuna.create_trial(
+            state=state, params={"a": 0}, distributions=space, values=values,
+            user_attrs=known, constraints={"size": violation},
+        )  # fmt: skip
+
+    study = optuna.create_study(directions=["minimize"] * 3)
+    complete = [trial(TrialState.COMPLETE, v, 0.0) for v in ([1.0, 5.0, 2.0], [3.0, 4.0, 7.0])]
+    study.add_trials([*complete, trial(TrialState.PRUNED, None, 0.0)])
+    study.add_trial(trial(TrialState.PRUNED, None, 0.5, size_mb=math.e))
+    (found,) = over_limits(study, complete)
+    assert found.values == [2.0, 5.0, 1.0]
+    assert found.constraints == {"size": 0.5}
+    assert study.trials[3].values is None
+
+
+def test_gp_is_refused_with_what_installs_it_where_torch_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve("smoke", flags={"sampler": "tpe"})
+    monkeypatch.setattr("studies.gaussian.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs torch and scipy.*uv sync --extra gp"):
+        resolve("smoke", flags={"sampler": "gp"})

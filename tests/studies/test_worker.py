@@ -41,8 +41,8 @@ def test_trial_carries_everything_before_it_ends(
     store = artifact_folder(tmp_path)
     assert FileSystemArtifactStore(store)
     names = {m.filename for m in get_all_artifact_meta(trial, storage=session.store.storage)}
-    assert names == {"samples.png", "spec.json"}
-    assert len(list(store.iterdir())) == 6
+    assert names == {"model.safetensors", "samples.png", "spec.json"}
+    assert len(list(store.iterdir())) == 9
 
 
 def test_record_reads_back_what_was_written(

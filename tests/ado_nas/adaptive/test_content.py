@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ado_nas
-from ado_nas.adaptive import learning
-from ado_nas.adaptive.complexity import STATISTICS, Budgets, Complexity
-from ado_nas.adaptive.content import AdaptiveScheduler, only
-from ado_nas.adaptive.finding import ScheduleGoal
+from ado_nas.adaptive import content, learning
+from ado_nas.adaptive.complexity import STATISTICS, Budgets
+from ado_nas.adaptive.content import only
+from ado_nas.adaptive.goal import ScheduleGoal
 from ado_nas.adaptive.refine import Refinement
+from ado_nas.adaptive.scheduler import AdaptiveScheduler
 from ado_nas.bench import open_bench
 from ado_nas.diffusion.sampling import generate, noise
 from ado_nas.errors import ConfigError, ModelError
@@ -21,6 +24,7 @@ from ado_nas.modelfolder import Model, load_model, save_model
 from ado_nas.models.unet import build_unet, named_parameters
 from ado_nas.specs import SamplerSpec, UNetSpec
 from studies.config import resolve
+from tests.fakes.fake_schedules import by_content
 
 SPEC = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), activation="relu")
 
@@ -35,11 +39,7 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def scheduler(model: Model) -> AdaptiveScheduler:
-    levels = {2: [20.0, 2.0, 0.0], 4: [20.0, 2.0, 1.0, 0.2, 0.0]}
-    schedules = Budgets("ddim", {n: np.array(v) for n, v in levels.items()})
-    weights = np.array([1.0, 0, 0, 0])
-    rule = Complexity(np.zeros(4), np.ones(4), weights, np.array([-1.0]), np.array([2, 4]))
-    return AdaptiveScheduler(schedules, rule, model.card["weights_sha256"])
+    return by_content(model)
 
 
 @pytest.mark.usefixtures("own_lock")
@@ -58,18 +58,44 @@ def test_saved_scheduler_samples_the_same(
             np.testing.assert_allclose(images[spent == n], plain, rtol=1e-4, atol=1e-4)
 
 
-def test_scheduler_of_another_model_or_none_is_refused(
-    model: Model, scheduler: AdaptiveScheduler, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"weights_sha256": "other"}, "another model"), ({"resolution": 16}, "learned at 16 px")],
+)
+def test_scheduler_of_another_model_is_refused(
+    model: Model, scheduler: AdaptiveScheduler, change: dict[str, Any], text: str
 ) -> None:
-    other = dataclasses.replace(scheduler, weights_sha256="other")
-    with pytest.raises(ModelError, match="another model"):
+    other = dataclasses.replace(scheduler, made_for={**scheduler.made_for, **change})
+    with pytest.raises(ModelError, match=text):
         other.sample(model, noise(0, 1, (8, 8, 1)))
-    for content in (None, "{}", '{"solver": "ddim", "levels": [], "rule": {}}'):
-        path = tmp_path / "content.json"
-        if content:
-            path.write_text(content)
-        with pytest.raises(ModelError, match="no adaptive scheduler"):
-            AdaptiveScheduler.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": {}},
+        {"levels": {"2": [20.0, 2.0, 0.0], "4": [20.0, 3.0, 1.0, 0.2, 0.0]}},
+        {"levels": {"2": [20.0, 2.0, 1.0], "4": [20.0, 2.0, 1.0, 0.2, 0.0]}},
+        {"levels": {"2": [20.0, 2.0, 0.0], "4": [20.0, 2.0, 0.2, 1.0, 0.0]}},
+        {"levels": {"2": [20.0, 2.0, 0.0]}},  # the rule's budgets are 2 and 4
+        {"solver": "heun"},
+        {"solver": []},
+        {"rule": {}},
+        {"rule": None},
+        {"model": None},
+    ],
+    ids=str,
+)
+def test_file_without_a_whole_scheduler_is_refused(
+    scheduler: AdaptiveScheduler, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = tmp_path / "content.json"
+    scheduler.save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match=r"content\.json: no adaptive scheduler"):
+        AdaptiveScheduler.load(path)
+    with pytest.raises(ModelError, match="no adaptive scheduler"):
+        AdaptiveScheduler.load(tmp_path / "none.json")
 
 
 def test_statistics_that_are_not_named_tell_nothing() -> None:
@@ -113,3 +139,14 @@ def test_facade_works_as_the_specification_names_it(
         optimizer.learn_schedule(("chang",))
     best = optimizer.optimize_noise_schedule()["best"]
     assert best["nfe"] == 3 and (folder / "schedule.json").is_file()
+
+
+def test_each_count_keeps_what_proves_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    def proposed(*seconds: float) -> Budgets:
+        levels = {n: np.array([10.0, v, 0.0]) for n, v in enumerate(seconds, 2)}
+        return Budgets("ddim", levels)
+
+    monkeypatch.setattr(content, "checked_gap", lambda _, recipe, __: recipe.levels[1])
+    worth, found = content._best(None, [proposed(2.0, 3.0), proposed(1.0, 4.0)], 8)  # type: ignore[arg-type]
+    assert {n: levels[1] for n, levels in found.levels.items()} == {2: 1.0, 3: 3.0}
+    assert worth == pytest.approx(np.log(3) / 2)

@@ -11,7 +11,6 @@ from ado_nas.adaptive.recipe import (
     SCHEDULE,
     Recipe,
     load_recipe,
-    recipe_for,
     recipe_of,
     save_recipe,
 )
@@ -29,6 +28,7 @@ RECIPES = [
     Recipe("ipndm_3", "dp", LEVELS),
     Recipe("dpmpp_2m", "refined", LEVELS, np.array([1.0, 0.9, 1.1])),
     Recipe("generalized", "refined", LEVELS, np.ones(3), CORRECTIONS),
+    Recipe("ddim", "widths", LEVELS, shares=(0.5, 1.0, 1.0)),
 ]
 
 
@@ -44,19 +44,13 @@ def model(tmp_path: Path) -> Model:
 def test_recipe_samples_the_same_after_saving(model: Model, recipe: Recipe) -> None:
     assert model.folder is not None
     save_recipe(model.folder / SCHEDULE, model, recipe, {"from": "a test"})
-    found = recipe_for(load_model(model.folder))
+    found = load_recipe(model.folder / SCHEDULE, load_model(model.folder))
     assert found.facts() == recipe.facts()
     x = noise(0, 4, (8, 8, 1))
     before = generate(model.unet, recipe.run, recipe.levels, x)
     np.testing.assert_array_equal(generate(model.unet, found.run, found.levels, x), before)
     plain = generate(model.unet, "dpmpp_2m", LEVELS, x)
     assert np.abs(before - plain).max() > 1e-4  # what was learned matters
-
-
-def test_model_without_a_schedule_samples_by_its_own(model: Model) -> None:
-    found = recipe_for(model)
-    assert (found.solver, found.schedule, found.nfe) == ("ddim", "karras", 3)
-    assert found.times is None and np.array_equal(found.levels, LEVELS)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +69,11 @@ def test_model_without_a_schedule_samples_by_its_own(model: Model) -> None:
         ({"times": [1.0]}, "its times"),
         ({"times": [1.0, -1.0, 1.0]}, "its times"),
         ({"solver": "heun", "times": [1.0, 1.0, 1.0]}, "one evaluation a step"),
+        ({"shares": [0.5, 1.0]}, "its shares are .*for each of 3 steps"),
+        ({"shares": [0.5, 1.0, 1.5]}, "at most 1"),
+        ({"shares": [0.0, 1.0, 1.0]}, "above 0"),
+        ({"shares": "narrow"}, "no finite numbers"),
+        ({"solver": "heun", "shares": [0.5, 1.0, 1.0]}, "one evaluation a step"),
         ({"solver": "generalized"}, "corrections"),
         ({"solver": "generalized", "corrections": [[0.0]]}, r"\(2, 3, 3\)"),
     ],

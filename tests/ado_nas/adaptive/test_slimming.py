@@ -117,6 +117,9 @@ def test_prices_are_those_of_the_clock(
     monkeypatch.setattr(slimming, "sampling_call", call)
     found = slimming.call_prices(taught[0].unet, (0.25, 0.5, 1.0))
     assert found == pytest.approx([0.25, 0.5, 1.0])
+    monkeypatch.setattr(slimming, "time_in_turn", lambda calls: [1, 5, 1, 3, 1, 9])
+    wavered = slimming.call_prices(taught[0].unet, (0.25, 0.5, 1.0))
+    assert wavered == pytest.approx([0.5, 0.5, 1.0])  # a wider one is never cheaper
 
 
 def test_path_becomes_a_network_that_runs_by_its_widths(

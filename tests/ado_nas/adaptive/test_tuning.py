@@ -290,12 +290,16 @@ def test_stopwatch_times_the_recipe_in_its_batches_at_its_widths(
     model = Model(build_unet(wide, 0), SamplerSpec(), karras_levels(4, 0.02, 40.0), {})
     measure = stopwatch(model, 2.0)
     plain = row(2, 1.0)
-    slim = dataclasses.replace(plain, shares=(1.0, 0.5), whole=1.6)
+    slim = dataclasses.replace(
+        plain, recipe=dataclasses.replace(plain.recipe, shares=(1.0, 0.5)), whole=1.6
+    )
     assert slim.calls == 1.6 and measure(plain, 3) == measure(slim, 3) == 5.0
     (unet, levels, guidance, batch), last = seen[0], seen[-1][0]
     assert unet is model.unet and (guidance, batch) == (2.0, 3)
     assert levels is plain.recipe.levels
     assert isinstance(last, SteppedUNet) and last.shares == (1.0, 0.5)
+    chosen = Choice(slim, 3, 5.0)
+    assert chosen.facts()["step_widths"] == [1.0, 0.5] and "widths 1, 0.5," in chosen.known_as
 
 
 def test_quiet_machine_is_timed_no_more_than_needed() -> None:

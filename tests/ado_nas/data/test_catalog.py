@@ -76,6 +76,31 @@ def test_verify_names_changed_files_of_a_folder(tmp_path: Path) -> None:
     assert data.load(spec, tmp_path).digest != before
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (DataSpec("shapes", 8, channels=1), "channels 1 with shapes"),
+        (DataSpec("shapes", 8, channels=2), "channels 2: give 1"),
+        (DataSpec("digits", 8, flips=True), "flips with digits: only patches"),
+        (DataSpec("shapes", 12, averaged_from=32), "32 px .* to 12 px; give 4 or 8 or 16"),
+        (DataSpec("digits", 4, averaged_from=24), "digits at 24 px"),
+    ],
+)
+def test_check_refuses_what_a_set_cannot_do(spec: DataSpec, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        data.check(spec)
+
+
+def test_set_written_by_mlx_is_opened_as_it_is(tmp_path: Path) -> None:
+    manifest = data.build(SHAPES, tmp_path)
+    first = data.load(SHAPES, tmp_path)
+    wanted = np.array(first.train.images)  # the file is written over
+    _change(manifest, {})  # MLX aligns nothing
+    found = data.verify(manifest)
+    np.testing.assert_array_equal(found.train.images, wanted)
+    assert found.digest == first.digest
+
+
 def test_lone_image_loads_with_nothing_held_out(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -96,4 +121,9 @@ def test_unknown_names_and_places_are_told(tmp_path: Path) -> None:
 
 
 def test_listing_names_every_set() -> None:
-    assert [entry["name"] for entry in data.datasets()] == ["digits", "shapes", "FOLDER"]
+    assert [entry["name"] for entry in data.datasets()] == [
+        "digits",
+        "patches",
+        "shapes",
+        "FOLDER",
+    ]

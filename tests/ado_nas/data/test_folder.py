@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ado_nas.data import folder
+from ado_nas.data.dataset import Source
 from ado_nas.errors import DataError
 from ado_nas.specs import DataSpec
+
+
+def _read(place: Path, resolution: int = 8, **fields: Any) -> tuple[Source, np.ndarray]:
+    """What is found in a folder, and all its images."""
+    with tempfile.TemporaryFile() as spool:
+        source = folder.read(DataSpec(str(place), resolution, **fields), spool)
+    return source, source.rows(np.arange(source.count))
+
 
 RNG = np.random.default_rng(0)
 
@@ -23,37 +34,77 @@ def _write(path: Path, mode: str, side: tuple[int, int] = (12, 8)) -> None:
 def test_grey_folder_has_one_channel(tmp_path: Path) -> None:
     for i in range(3):
         _write(tmp_path / f"{i}.png", "L")
-    source = folder.read(DataSpec(str(tmp_path), 8))
-    assert source.images.shape == (3, 8, 8, 1) and source.labels is None
+    source, images = _read(tmp_path)
+    assert images.shape == (3, 8, 8, 1) and source.labels is None
 
 
 def test_pixels_are_exact_when_neither_cropped_nor_resized(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = folder.read(DataSpec(str(tmp_path), 8)).images[0]
+    found = _read(tmp_path)[1][0]
     np.testing.assert_allclose(found, pixels / 127.5 - 1, atol=1e-6)
 
 
-def test_grey_images_become_rgb_when_others_are_colored(tmp_path: Path) -> None:
-    _write(tmp_path / "a.png", "L")
+def test_grey_among_colored_is_refused_with_an_example_of_each(tmp_path: Path) -> None:
+    _write(tmp_path / "a.png", "RGB")
     _write(tmp_path / "b.JPG", "RGB")
-    source = folder.read(DataSpec(str(tmp_path), 8))
-    assert source.images.shape == (2, 8, 8, 3)
-    assert source.facts["notes"] == ["1 grey images were turned into RGB"]
-    np.testing.assert_array_equal(source.images[0, ..., 0], source.images[0, ..., 2])
+    _write(tmp_path / "scan.png", "L")
+    with pytest.raises(DataError, match=r"1 of 3 .* scan.png, .* a.png; give --channels 3 .* 1"):
+        _read(tmp_path)
+
+
+def test_channels_turn_all_images_into_one_kind(tmp_path: Path) -> None:
+    _write(tmp_path / "a.png", "L", (8, 8))
+    Image.new("RGB", (8, 8), (200, 100, 50)).save(tmp_path / "b.png")
+    Image.fromarray(np.full((8, 8), 257 * 60, np.uint16)).save(tmp_path / "c.png")
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).convert("P").save(tmp_path / "d.png")
+    source, wide = _read(tmp_path, channels=3)
+    assert wide.shape == (4, 8, 8, 3)
+    assert source.facts["notes"][0] == "2 of 4 images were turned into RGB"
+    np.testing.assert_array_equal(wide[0, ..., 0], wide[0, ..., 2])
+    source, grey = _read(tmp_path, channels=1)
+    assert grey.shape == (4, 8, 8, 1)
+    luma = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    np.testing.assert_allclose((grey[1] + 1) * 127.5, luma, atol=1)
+    np.testing.assert_allclose((grey[2] + 1) * 127.5, 60, atol=1e-3)
+
+
+def test_enlarged_and_transparent_images_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path / "a.png", "RGB", (40, 40))
+    _write(tmp_path / "small.png", "RGB", (30, 12))
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "z.png")
+    with caplog.at_level(logging.WARNING):
+        notes = _read(tmp_path, 16)[0].facts["notes"]
+    assert notes[0].startswith("1 of 3 images are smaller than 16 px and were enlarged")
+    assert "small.png; give --resolution 12 or less" in notes[0] and notes[0] in caplog.text
+    assert notes[1] == "1 of 3 images have transparency and were laid over white"
+
+
+def test_counted_images_keep_their_names_and_classes(tmp_path: Path) -> None:
+    for i in range(12):
+        place = tmp_path / ("odd" if i % 2 else "even") / f"{i}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 20 * i).save(place)
+    source, images = _read(tmp_path, count=7, seed=5)
+    written = [20 * int(Path(name).stem) for name in source.facts["files"]]
+    np.testing.assert_allclose((images[:, 0, 0, 0] + 1) * 127.5, written, atol=1e-4)
+    assert source.labels is not None
+    np.testing.assert_array_equal(source.labels, [value // 20 % 2 for value in written])
 
 
 def test_16_bit_image_keeps_its_values(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    found = folder.read(DataSpec(str(tmp_path), 8)).images[0, ..., 0]
+    found = _read(tmp_path)[1][0, ..., 0]
     np.testing.assert_allclose(found, values / 32767.5 - 1, atol=1e-5)
 
 
 def test_cmyk_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (10, 200, 30, 40)).save(tmp_path / "a.jpg")
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "b.png")
-    images = folder.read(DataSpec(str(tmp_path), 8)).images
+    images = _read(tmp_path)[1]
     assert images.shape == (2, 8, 8, 3)
     np.testing.assert_allclose(images[1], 1.0, atol=1e-6)
 
@@ -61,7 +112,7 @@ def test_cmyk_and_transparent_images_become_rgb(tmp_path: Path) -> None:
 def test_large_image_is_averaged_not_sampled(tmp_path: Path) -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    assert np.abs(folder.read(DataSpec(str(tmp_path), 8)).images).max() < 0.1
+    assert np.abs(_read(tmp_path)[1]).max() < 0.1
 
 
 def test_unreadable_files_are_named_and_skipped(
@@ -74,8 +125,8 @@ def test_unreadable_files_are_named_and_skipped(
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("ignored")
     with caplog.at_level(logging.WARNING):
-        source = folder.read(DataSpec(str(tmp_path), 8))
-    assert len(source.images) == 1
+        source, images = _read(tmp_path)
+    assert len(images) == 1
     skipped = {entry["file"]: entry["reason"] for entry in source.facts["skipped"]}
     assert set(skipped) == {"half.png", "text.png", "empty.jpg"}
     assert skipped["text.png"] == "not a PNG or JPEG" and "half.png" in caplog.text
@@ -84,19 +135,19 @@ def test_unreadable_files_are_named_and_skipped(
 def test_sub_folders_are_classes_only_where_every_file_lies_in_one(tmp_path: Path) -> None:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
         _write(tmp_path / name, "L")
-    source = folder.read(DataSpec(str(tmp_path), 8))
+    source = _read(tmp_path)[0]
     assert source.classes == ("cat", "dog") and list(source.labels) == [0, 0, 1]  # type: ignore[arg-type]
     _write(tmp_path / "stray.png", "L")
-    assert folder.read(DataSpec(str(tmp_path), 8)).labels is None
+    assert _read(tmp_path)[0].labels is None
 
 
 def test_folders_without_a_readable_image_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no dataset or folder named"):
-        folder.read(DataSpec(str(tmp_path / "missing"), 8))
+        _read(tmp_path / "missing")
     with pytest.raises(DataError, match="holds nothing"):
-        folder.read(DataSpec(str(tmp_path), 8))
+        _read(tmp_path)
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(DataError, match=r"none of the 1 image files .* a.png: not a PNG or JPEG"):
-        folder.read(DataSpec(str(tmp_path), 8))
+        _read(tmp_path)
     with pytest.raises(DataError, match="is a file"):
-        folder.read(DataSpec(str(tmp_path / "a.png"), 8))
+        _read(tmp_path / "a.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,22 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from ado_nas.data.pyramid import averaged
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation import supernet as module
 from ado_nas.distillation.student import Lessons, landing_loss
-from ado_nas.distillation.supernet import Sandwich, supernet_key, train_supernet
+from ado_nas.distillation.supernet import (
+    Sandwich,
+    batches,
+    curriculum,
+    supernet_key,
+    train_supernet,
+)
 from ado_nas.distillation.trajectories import Bank, build_bank
 from ado_nas.modelfolder import Model, load_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet, named_parameters
-from ado_nas.specs import SamplerSpec, SupernetSpec, TrajectorySpec, UNetSpec
+from ado_nas.specs import CurriculumSpec, SamplerSpec, SupernetSpec, TrajectorySpec, UNetSpec
 from ado_nas.training import resumable
 from ado_nas.widths import narrowest
 
@@ -83,6 +91,25 @@ def test_narrow_networks_learn_and_the_finished_supernet_is_opened_not_made(
     assert calls == []
 
 
+def test_card_names_data_and_teacher_and_an_old_one_is_completed(
+    taught: tuple[Model, Bank], tmp_path: Path
+) -> None:
+    teacher, bank = taught
+    named = {"data": {"name": "digits", "spec": {"name": "digits"}}}
+    card = {**teacher.card, **named}
+    teacher = dataclasses.replace(teacher, card=card, folder=tmp_path / "teacher")
+    spec = dataclasses.replace(SPEC, iterations=1)
+    folder = train_supernet(spec, teacher, bank, tmp_path)
+    whole = load_model(folder).card
+    wanted = {**named, "teacher": "a", "teacher_folder": str(tmp_path / "teacher")}
+    assert {name: whole[name] for name in wanted} == wanted
+    old = {k: v for k, v in whole.items() if k not in ("data", "teacher_folder")}
+    (folder / "card.json").write_text(json.dumps(old))
+    told: list[str] = []
+    train_supernet(spec, teacher, bank, tmp_path, lambda stage, *_, **__: told.append(stage))
+    assert load_model(folder).card == whole and not told
+
+
 def test_interrupted_supernet_ends_as_the_uninterrupted_one(
     taught: tuple[Model, Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,9 +129,31 @@ def test_interrupted_supernet_ends_as_the_uninterrupted_one(
     assert not (resumed / resumable.CHECKPOINT).exists()
 
 
+def test_supernet_is_trained_at_several_resolutions(
+    taught: tuple[Model, Bank], tmp_path: Path
+) -> None:
+    teacher, bank = taught
+    low = CurriculumSpec((4, 8), (0.5, 0.5))
+    spec = dataclasses.replace(SPEC, curriculum=low)
+    course, sandwich = curriculum(spec, low.told(UNET)), Sandwich(low.told(UNET), spec)
+    stream = batches(spec, bank, sandwich, course, 0)
+    seen = [next(stream) for _ in range(course.iterations)]
+    assert [x.shape[:3] for x, *_ in seen] == [
+        (course.batch(side), side, side) for side in map(course.side, range(len(seen)))
+    ]
+    x, sigma, end, _ = next(b for b in seen if b[0].shape[1] == 4)
+    known = {float(s) / 2 for s in bank.levels.astype(np.float32)}
+    assert set(np.array(sigma).tolist()) <= known
+    ends = averaged(np.array(bank.states[-1]), 4)
+    assert all(np.abs(ends - one).max(axis=(1, 2, 3)).min() < 1e-6 for one in np.array(end))
+    made = load_model(train_supernet(spec, teacher, bank, tmp_path))
+    assert made.unet.spec.sized and made.unet(x, mx.log(sigma) / 4).shape == x.shape
+
+
 CHANGES: list[dict[str, Any]] = [
     {"iterations": 9}, {"batch": 8}, {"learning_rate": 1e-3}, {"ema_decay": 0.9},
     {"least": 0.5}, {"drawn": 2}, {"seed": 1},
+    {"curriculum": CurriculumSpec((4, 8), (0.5, 0.5))},
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.solvers import SOLVER
 from ado_nas.distillation import trajectories
 from ado_nas.distillation.student import Lessons, distill, landing_loss
 from ado_nas.distillation.trajectories import (
@@ -22,7 +23,13 @@ from ado_nas.distillation.trajectories import (
 )
 from ado_nas.modelfolder import Model
 from ado_nas.models.unet import build_unet
-from ado_nas.specs import DistillationSpec, SamplerSpec, TrajectorySpec, UNetSpec
+from ado_nas.specs import (
+    MULTISTEP_SOLVERS,
+    DistillationSpec,
+    SamplerSpec,
+    TrajectorySpec,
+    UNetSpec,
+)
 
 UNET = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), num_classes=3)
 SPEC = TrajectorySpec(count=40, levels=6)
@@ -122,6 +129,23 @@ def test_perfect_student_has_no_loss_and_lands_on_the_bank(tmp_path: Path) -> No
         landed = ratio * np.array(x[row]) + (1 - ratio) * np.array(target[row])
         distance = np.abs(bank.states[path[jump + 1]] - landed).max(axis=(1, 2, 3)).min()
         assert distance < 1e-3
+
+
+@pytest.mark.parametrize("solver", MULTISTEP_SOLVERS)
+def test_perfect_student_follows_the_bank_by_any_solver(solver: str, tmp_path: Path) -> None:
+    bank = build_bank(SPEC, teacher(), tmp_path)
+    lessons = Lessons(bank, bank.schedule("karras", 5), solver=solver)
+    rows = np.arange(8)
+    wanted = [mx.array(lessons.targets(jump, rows)) for jump in range(5)]
+    turn = iter(wanted)
+    states = SOLVER[solver](lambda *_: next(turn), mx.array(bank.states[0, rows]), lessons.levels)
+    for place, (state, _) in zip(lessons.path[1:], states, strict=True):
+        np.testing.assert_allclose(np.array(state), bank.states[place, rows], atol=2e-4)
+    x, _, target, _ = lessons.batch(np.random.default_rng(0), 10)
+    for jump in range(5):  # the batch asks for what these steps need
+        known = bank.states[lessons.path[jump]]
+        at = np.flatnonzero(np.all(known == np.array(x[jump]), axis=(1, 2, 3)))
+        np.testing.assert_array_equal(lessons.targets(jump, at)[0], np.array(target[jump]))
 
 
 def test_student_learns_and_ends_with_its_average(tmp_path: Path) -> None:

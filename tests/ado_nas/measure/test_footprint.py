@@ -5,20 +5,22 @@ from pathlib import Path
 import pytest
 
 from ado_nas.distillation.student import landing_loss
-from ado_nas.errors import ConfigError, Untraceable
+from ado_nas.errors import ConfigError
 from ado_nas.measure.cost import cost
 from ado_nas.measure.footprint import training_bytes
 from ado_nas.progress import silent
 from ado_nas.specs import UNetSpec
+from ado_nas.training.step import Way
 from ado_nas.training.teacher import edm_loss
 from benchmarks import memory
 
 
 def test_predictions_are_within_a_quarter_of_the_measured_peaks(tmp_path: Path) -> None:
-    found = memory.run(seed=3, row=None, workspace=tmp_path, progress=silent, judged=6)
+    found = memory.run(seed=3, row=None, workspace=tmp_path, progress=silent, judged=6, budgets=())
     assert {row["work"] for row in found["rows"]} == {"training", "sampling"}
     for row in found["rows"]:
-        assert row["predicted_mb"] == pytest.approx(row["measured_mb"], rel=0.25), row
+        # Of blocks that run again the order of work is told less well.
+        assert -0.25 <= row["error"] <= (0.5 if row["checkpointing"] else 0.25), row
 
 
 def test_training_holds_weights_moments_average_and_the_losses_count_alike() -> None:
@@ -34,8 +36,24 @@ def test_a_row_that_is_not_there_is_refused(tmp_path: Path) -> None:
         memory.run(seed=0, row=30, workspace=tmp_path, progress=silent)
 
 
-def test_attention_in_chunks_is_left_unpredicted() -> None:
-    spec = UNetSpec(resolution=32, widths=(8,), blocks=(1,), attention=("full",), head_dim=8)
-    with pytest.raises(Untraceable, match="CustomTransforms"):
-        training_bytes(spec, 2, landing_loss)
-    assert memory._predicted(memory.Case(spec, 2, "training")) is None
+@pytest.mark.parametrize("recompute", [False, True])
+def test_functions_with_their_own_gradient_are_predicted_too(recompute: bool) -> None:
+    spec = UNetSpec(
+        resolution=32,
+        widths=(8,),
+        blocks=(1,),
+        attention=("full",),
+        head_dim=8,
+        activation="relu",
+        middle=False,
+    )
+    case = memory.Case(spec, 2, "training", recompute)
+    predicted, measured = memory._predicted(case), memory._measured(case).peak_mb
+    assert predicted is not None and 0.75 * measured <= predicted <= 1.75 * measured
+
+
+def test_what_is_kept_lies_between_micro_batches_and_the_whole() -> None:
+    spec = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "none"), time_width=32)
+    ways = (Way(), Way(4), Way(1), Way(1, True))
+    whole, some, one, least = (training_bytes(spec, 16, landing_loss, way) for way in ways)
+    assert least < one < some < whole

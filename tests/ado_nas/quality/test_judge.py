@@ -82,6 +82,10 @@ def test_quality_agrees_with_its_parts(digits: Dataset, judge: Judge, net: Featu
     assert found.frechet == pytest.approx(frechet.distance(frechet.fit(real), frechet.fit(fake)))
     assert found.gap == pytest.approx(max(intervals.gap_measure(real, fake), 0))
     assert found.gap == pytest.approx(judge.gap(images))
+    assert judge.glance(images) == (
+        pytest.approx(found.gap),
+        pytest.approx(found.gap_interval),
+    )
     assert found.gap_interval[0] <= found.gap <= found.gap_interval[1]
     assert found.samples == 500 and judge.score(images) == found
 

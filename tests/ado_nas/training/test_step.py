@@ -12,7 +12,7 @@ from ado_nas.errors import Diverged
 from ado_nas.models.unet import build_unet, named_parameters
 from ado_nas.specs import UNetSpec
 from ado_nas.training.flat import FlatParameters
-from ado_nas.training.step import Stepper, gradients, schedule, split
+from ado_nas.training.step import Stepper, Way, gradients, pieces, schedule, split
 
 SPEC = UNetSpec(resolution=8, widths=(8, 16), head_dim=8)
 
@@ -99,8 +99,53 @@ def test_restored_stepper_goes_on_exactly() -> None:
     np.testing.assert_array_equal(straight.average, second.average)
 
 
+def test_optimizer_begins_anew_at_each_stage_wherever_training_was_interrupted() -> None:
+    rates = {0: schedule(1e-2, 0, 3), 3: schedule(2e-2, 2, 5)}
+    whole, weights = Stepper(build_unet(SPEC), loss, rates, 0.9), []
+    for i in range(8):
+        whole(*batch(i))
+        weights.append(whole.vector)
+    second = Stepper(build_unet(SPEC), loss, rates[3], 0.9)
+    second.vector = weights[2]
+    second.flat.load(second.model, second.vector)
+    for i in range(3, 8):
+        second(*batch(i))
+        np.testing.assert_array_equal(second.vector, weights[i])
+    for stopped in (2, 3, 5):
+        before, after = (Stepper(build_unet(SPEC), loss, rates, 0.9) for _ in range(2))
+        for i in range(stopped):
+            before(*batch(i))
+        after.restore(before.state(), stopped)
+        for i in range(stopped, 8):
+            after(*batch(i))
+        np.testing.assert_array_equal(after.vector, weights[-1])
+
+
 def test_loss_that_is_not_finite_is_said() -> None:
     stepper = Stepper(build_unet(SPEC), loss, lambda _: mx.array(1e-3), 0.9)
     x, target = batch()
     with pytest.raises(Diverged, match="iteration 1"):
         stepper(x, target * float("nan"))
+
+
+@pytest.mark.parametrize("way", [Way(4), Way(3), Way(1), Way(2, True), Way(0, True)])
+def test_micro_batches_move_the_weights_as_the_whole_batch_does(way: Way) -> None:
+    plain, other = (Stepper(build_unet(SPEC), loss, schedule(1e-2, 0, 9), 0.9) for _ in range(2))
+    other.ways[batch()[0].shape] = way
+    for i in range(2):
+        assert other(*batch(i)) == pytest.approx(plain(*batch(i)), rel=1e-5)
+    np.testing.assert_allclose(other.seen[1], plain.seen[1], atol=1e-5)
+    np.testing.assert_allclose(other.vector, plain.vector, atol=1e-3)  # Adam divides by it
+
+
+@pytest.mark.parametrize(("rows", "grain"), [(1, 1), (2, 1), (3, 1), (5, 1), (8, 4), (2, 4)])
+def test_pieces_hold_each_row_once_and_begin_at_the_grain(rows: int, grain: int) -> None:
+    count = 16
+    numbers = mx.arange(count)
+    cut = pieces((numbers, numbers), rows, grain)
+    parts = [np.array(one[0]) for some in cut for one in some]
+    assert sorted(np.concatenate(parts)) == list(range(count))
+    share = split((numbers,))[0][0].shape[0]
+    assert all(part[0] % share % grain == 0 for part in parts)
+    assert all(sum(one[0].shape[0] for one in some) <= max(rows, grain) for some in cut)
+    assert all(len({one[0].shape for one in some}) == 1 for some in cut)

@@ -13,11 +13,12 @@ import pytest
 from ado_nas.data import Dataset, load
 from ado_nas.modelfolder import load_model
 from ado_nas.models.unet import named_parameters
-from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, UNetSpec
+from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, UNetSpec, from_dict
 from ado_nas.training import resumable
 from ado_nas.training import teacher as module
 from ado_nas.training.resumable import CHECKPOINT
 from ado_nas.training.teacher import teacher_key, train_teacher
+from studies.config import resolve
 
 UNET = UNetSpec(
     resolution=8,
@@ -125,3 +126,29 @@ def test_batches_are_functions_of_seed_and_iteration(digits: Dataset) -> None:
     again = next(module.batches(SPEC, digits, 1))
     assert all(mx.array_equal(a, b) for a, b in zip(second, again, strict=True))
     assert not mx.array_equal(first[2], second[2])
+
+
+@pytest.mark.usefixtures("own_lock")
+def test_shipped_teacher_is_taken_where_all_is_alike(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = train(digits, tmp_path / "cache").rename(tmp_path / "digits8")
+    monkeypatch.setattr(module, "SHIPPED", tmp_path)
+    assert train(digits, tmp_path / "cache") == place
+    longer = dataclasses.replace(SPEC, iterations=13)
+    assert module.shipped(longer, digits) is None
+    other = dataclasses.replace(digits, spec=dataclasses.replace(digits.spec, seed=1))
+    assert module.shipped(SPEC, other) is None
+    newer = dataclasses.replace(digits, manifest={**digits.manifest, "generator_version": -1})
+    assert module.shipped(SPEC, newer) is None
+
+
+def test_every_shipped_teacher_is_whole_and_of_a_preset() -> None:
+    for card in module.SHIPPED.glob("*/card.json"):
+        model = load_model(card.parent)  # compares the digest
+        assert (card.parent / "model.safetensors").stat().st_size < 5e6
+        task = resolve(card.parent.name).task
+        assert from_dict(DataSpec, model.card["data"]["spec"]) == task.data
+        trained = from_dict(TeacherSpec, model.card["training"])
+        unet = dataclasses.replace(task.teacher.unet, sigma_data=trained.unet.sigma_data)
+        assert trained == dataclasses.replace(task.teacher, unet=unet)

@@ -1,0 +1,220 @@
+"""What a curriculum of resolutions is worth, and whether one model can serve several of them.
+
+Rows: on `shapes` at 32 px a nested network is trained at that resolution throughout, and others
+with a curriculum and a part of the compute, until one reaches the first one's gap. Resolutions:
+one model of a curriculum against specialists, which are the part of the network that makes that
+size, trained at it alone with the compute that the model spent on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from ado_nas.data import Dataset, load, pyramid
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.sampling import balanced_labels, generate, noise
+from ado_nas.errors import ConfigError
+from ado_nas.modelfolder import Model, load_model
+from ado_nas.progress import Progress
+from ado_nas.quality.figures import cached_features
+from ado_nas.quality.judge import Judge, Quality
+from ado_nas.specs import (
+    CurriculumSpec,
+    DataSpec,
+    QualitySpec,
+    SamplerSpec,
+    TeacherSpec,
+    UNetSpec,
+)
+from ado_nas.training.teacher import curriculum, train_teacher
+
+SIDE = 32
+DATA = DataSpec("shapes", SIDE, 10_240)
+UNET = UNetSpec(
+    resolution=SIDE,
+    in_channels=3,
+    patch=2,
+    widths=(24, 48, 48),
+    blocks=(1, 1, 1),
+    attention=("none",) * 3,
+    middle=False,
+    activation="relu",
+    num_classes=5,
+    time_width=64,
+    nested=2,
+)
+TEACHER = TeacherSpec(UNET, 1200, 32, 4e-3, 50, 0.99)
+FAST = CurriculumSpec((8, 16, 32), (0.08, 0.17, 0.75), batch_growth=0.0)
+EVERY = CurriculumSpec((8, 16, 32), (0.15, 0.25, 0.6), replay=0.2, batch_growth=0.0)
+BUDGETS = (0.35, 0.5, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
+SEEDS = 3
+LEVELS = karras_levels(12, 0.02, 60.0)  # at SIDE
+QUALITY = QualitySpec(samples=2000)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Place:
+    """Where teachers are trained and judged."""
+
+    dataset: Dataset
+    cache: Path
+    teacher: TeacherSpec
+    quality: QualitySpec
+    progress: Progress
+
+    def trained(self, spec: TeacherSpec) -> Model:
+        side = spec.unet.resolution
+        low, high = LEVELS[-2] * side / SIDE, LEVELS[0] * side / SIDE
+        about = self.cache / "teachers", SamplerSpec(nfe=len(LEVELS) - 1), (low, high)
+        dataset = pyramid.at(self.dataset, side)
+        return load_model(train_teacher(spec, dataset, *about, self.progress))
+
+    def judged(self, model: Model, side: int) -> Quality:
+        """A model's images of some side, at the levels of that side."""
+        few = pyramid.at(self.dataset, side)
+        features = cached_features(few, self.quality, self.cache / "features", self.progress)
+        judge = Judge(features, few.held_out.halves()[0], few.train, self.quality)
+        count, channels = self.quality.samples, model.unet.spec.in_channels
+        start = noise(self.quality.noise_seed, count, (side, side, channels))
+        labels = balanced_labels(count, model.unet.spec.num_classes)
+        levels = LEVELS * side / SIDE
+        images = generate(model.unet, "dpmpp_2m", levels, start, labels, progress=self.progress)
+        return judge.score(images)
+
+
+def run(
+    *,
+    seed: int,
+    row: int | None,
+    workspace: Path,
+    progress: Progress,
+    data: DataSpec = DATA,
+    teacher: TeacherSpec = TEACHER,
+    quality: QualitySpec = QUALITY,
+    seeds: int = SEEDS,
+) -> dict[str, Any]:
+    """Train teachers with and without a curriculum, and one for all sizes beside specialists.
+
+    Args:
+        seed: of the first row; the others follow it.
+        row: one of them; the one after the last is the model for all sizes; None all.
+        workspace: its cache keeps data and teachers; what was trained is not trained again.
+        progress: told of each training.
+        data: what is learned, at 32 px.
+        teacher: the training at the constant resolution.
+        quality: how it is judged.
+        seeds: how many rows.
+
+    Returns:
+        rows: seed, constant_s, constant_gap with gap_interval, and of the curriculum budget (of
+        the compute), seconds, gap, reached, time_ratio (of training seconds; None where no budget
+        reached the gap), and every budget that was tried; resolutions: resolution, gap and
+        gap_interval of the one model, specialist_gap, ratio; the median time_ratio and the
+        largest ratio.
+
+    Raises:
+        ConfigError: no such row.
+    """
+    if row is not None and not 0 <= row <= seeds:
+        raise ConfigError(f"row {row}: give 0 to {seeds}")
+    cache = workspace / "cache"
+    dataset = load(data, cache)
+    spread = round(float(dataset.train.images.std()), 2)
+    unet = dataclasses.replace(teacher.unet, sigma_data=spread)
+    place = _Place(dataset, cache, dataclasses.replace(teacher, unet=unet), quality, progress)
+    chosen = range(seeds) if row is None else [row] if row < seeds else []
+    rows = [_row(place, seed + k) for k in chosen]
+    sizes = _sizes(place, seed) if row in (None, seeds) else []
+    ratios = [r["time_ratio"] for r in rows]
+    return {
+        "rows": rows,
+        "resolutions": sizes,
+        "curriculum": _words(FAST),
+        "every_size": _words(EVERY),
+        "median_time_ratio": _median(ratios),
+        "largest_ratio": max((r["ratio"] for r in sizes), default=None),
+    }
+
+
+def _row(place: _Place, seed: int) -> dict[str, Any]:
+    constant = dataclasses.replace(place.teacher, seed=seed)
+    model = place.trained(constant)
+    wanted = place.judged(model, SIDE)
+    found: dict[str, Any] = {
+        "seed": seed,
+        "constant_s": model.card["seconds"],
+        "constant_gap": round(wanted.gap, 3),
+        "gap_interval": [round(v, 3) for v in wanted.gap_interval],
+    }
+    tried = []
+    for budget in BUDGETS:
+        spec = _with(constant, FAST, budget)
+        model = place.trained(spec)
+        gap = place.judged(model, SIDE).gap
+        seconds = model.card["seconds"]
+        tried.append({"budget": budget, "seconds": seconds, "gap": round(gap, 3)})
+        if gap <= wanted.gap:
+            break
+    reached = gap <= wanted.gap
+    ratio = round(seconds / found["constant_s"], 3) if reached else None
+    return {**found, **tried[-1], "reached": reached, "time_ratio": ratio, "tried": tried}
+
+
+def _sizes(place: _Place, seed: int) -> list[dict[str, Any]]:
+    """One model for all sizes, and a specialist for each with the compute spent on it."""
+    spec = _with(dataclasses.replace(place.teacher, seed=seed), EVERY, 1.0)
+    course, model = curriculum(spec), place.trained(spec)
+    rows = []
+    for side in EVERY.resolutions:
+        count = sum(course.side(i) == side for i in range(course.iterations))
+        unet = place.teacher.unet
+        while unet.resolution > side:
+            unet = unet.inside
+        alone = dataclasses.replace(
+            place.teacher,
+            unet=unet,
+            iterations=count,
+            batch=course.batch(side),
+            p_mean=place.teacher.p_mean + math.log(side / SIDE),
+            seed=seed,
+        )
+        special = place.judged(place.trained(alone), side).gap
+        own = place.judged(model, side)
+        rows.append(
+            {
+                "resolution": side,
+                "iterations": count,
+                "batch": course.batch(side),
+                "gap": round(own.gap, 3),
+                "gap_interval": [round(v, 3) for v in own.gap_interval],
+                "specialist_gap": round(special, 3),
+                "floor": round(own.floor, 3),
+                "ratio": round(own.gap / max(special, own.floor), 3),
+            }
+        )
+    return rows
+
+
+def _with(spec: TeacherSpec, course: CurriculumSpec, budget: float) -> TeacherSpec:
+    return dataclasses.replace(
+        spec,
+        unet=course.told(spec.unet),
+        iterations=max(1, round(budget * spec.iterations)),
+        curriculum=course,
+    )
+
+
+def _words(spec: CurriculumSpec) -> str:
+    parts = zip(spec.resolutions, spec.shares, strict=True)
+    stages = ", ".join(f"{share:.0%} of the compute at {side} px" for side, share in parts)
+    return f"{stages}; replay {spec.replay:g}, batch growth {spec.batch_growth:g}"
+
+
+def _median(values: list[float | None]) -> float | None:
+    """The middle one, where those that are missing count as the largest."""
+    ranked = sorted(math.inf if v is None else v for v in values)
+    middle = ranked[len(ranked) // 2] if ranked else math.inf
+    return None if math.isinf(middle) else middle

@@ -1,0 +1,73 @@
+"""Signs of life of workers that cannot be seen: a counter in the trial that has to move."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial
+
+from studies.storage import Store
+
+BEAT = "beat"  # the attribute that holds the counter
+BEAT_SECONDS = 15.0
+SILENCE_SECONDS = 120.0  # after which a worker of another machine counts as dead
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def beating(store: Store, trial_id: int) -> Iterator[None]:
+    """Count in a running trial for as long as this block lasts."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_beat, args=(store, trial_id, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@dataclass
+class Watch:
+    """What one observer has seen of others' counters.
+
+    It goes by its own steady clock: no machine's time of day matters, nor that they differ.
+    """
+
+    _seen: dict[int, tuple[tuple[str, int], float]] = field(default_factory=dict)
+
+    def silent(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial has given no sign of life for too long.
+
+        Args:
+            trial: as it stands.
+
+        Returns:
+            False at first sight; True after `SILENCE_SECONDS` without a change.
+        """
+        now = time.monotonic()
+        sign = str(trial.user_attrs.get("worker", "")), int(trial.user_attrs.get(BEAT, 0))
+        last, since = self._seen.get(trial.number, (None, now))
+        if sign != last:
+            self._seen[trial.number] = sign, now
+            return False
+        return now - since > SILENCE_SECONDS
+
+
+def _beat(store: Store, trial_id: int, ended: threading.Event) -> None:
+    count = 0
+    try:
+        while not ended.wait(BEAT_SECONDS):
+            count += 1
+            store.storage.set_trial_user_attr(trial_id, BEAT, count)
+    except Exception as error:
+        # The trial was put back, or the storage is gone: its owner will find out.
+        _log.info("no more signs of life: %s", error)
+    finally:
+        store.leave()

@@ -1,0 +1,87 @@
+"""Storages that outlast an outage: a call waits until the server answers again."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from optuna.storages import BaseStorage
+
+from ado_nas.errors import StudyError
+
+OUTAGE_SECONDS = 300.0  # that a server may be away
+RETRY_SECONDS = 0.5
+# What Optuna's cache calls of a database beside the public interface.
+_INNER = ("_create_new_trial", "_set_trial_param", "_get_trials")
+
+T = TypeVar("T")
+Storage = TypeVar("Storage", bound=BaseStorage)
+
+
+def patient(kind: type[Storage]) -> type[Storage]:
+    """A class of storages whose calls wait while the server is away.
+
+    A call may have been carried out when its answer was lost. Carried out again, a write of an
+    attribute does the same; a trial started twice has no owner and is put back; a trial ended
+    twice raises, and whoever ended it looks.
+
+    Args:
+        kind: of storage.
+
+    Returns:
+        A subclass.
+    """
+    names = [*BaseStorage.__abstractmethods__, *(n for n in _INNER if hasattr(kind, n))]
+    calls = {name: _waiting(getattr(kind, name)) for name in names}
+    return cast(type[Storage], type(f"Patient{kind.__name__}", (kind,), calls))
+
+
+def through_outages(call: Callable[[], T]) -> T:
+    """Call until the server answers.
+
+    Args:
+        call: can be made again.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        StudyError: the server was away for too long.
+    """
+    until = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not outage(error):
+                raise
+            if time.monotonic() > until:
+                raise StudyError(
+                    f"the storage has not answered for {OUTAGE_SECONDS:.0f} s; start it, and the "
+                    "same command goes on from here"
+                ) from error
+        time.sleep(RETRY_SECONDS)
+
+
+def outage(error: BaseException | None) -> bool:
+    """Whether an error says that the server is away, or a file locked, and not that it refuses."""
+    while error is not None:
+        if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+            sqlite = "sqlite3" in type(error.orig).__module__
+            return not sqlite or "locked" in str(error.orig)
+        code = getattr(error, "code", None)  # of gRPC, which need not be installed
+        if callable(code) and getattr(code(), "name", "") == "UNAVAILABLE":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: BaseStorage, *args: Any, **keywords: Any) -> Any:
+        return through_outages(lambda: method(self, *args, **keywords))
+
+    return call

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ado_nas import doctor
+from ado_nas.errors import OutOfMemory, SpecError
+from ado_nas.measure.cost import cost
+from ado_nas.measure.operators import operators
+from ado_nas.measure.predictor import Predictor
+from ado_nas.measure.profile import profile_layers
+from ado_nas.specs import UNetSpec
+from ado_nas.training.plan import plan
+
+SPEC = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "full"), head_dim=8, groups=4)
+OUTSIDE = 100_000_000
+
+
+def test_smaller_budgets_are_planned_in_smaller_parts_of_the_same_batch() -> None:
+    roomy = plan(SPEC, 16, 1_000_000_000, outside=OUTSIDE)
+    assert (roomy.rows, roomy.micro_batches, roomy.checkpointing) == (16, 1, False)
+    tight = plan(SPEC, 16, roomy.process - 500_000, outside=OUTSIDE)
+    assert tight.batch == 16 and tight.rows < 16 and tight.training < roomy.training
+    assert tight.process <= roomy.process - 500_000
+
+
+def test_budget_too_small_for_one_image_names_what_would_do() -> None:
+    with pytest.raises(OutOfMemory, match=r"batch 1.*--memory-budget-mb 1\d\d .*--resolution 4"):
+        plan(SPEC, 16, OUTSIDE, outside=OUTSIDE)
+    with pytest.raises(SpecError, match="resolution 9"):
+        plan(SPEC, 16, OUTSIDE, resolution=9, outside=OUTSIDE)
+
+
+def test_layers_add_up_to_the_network() -> None:
+    whole = cost(SPEC)
+    layers = profile_layers(SPEC)
+    assert sum(x.params for x in layers) == whole.params
+    assert sum(x.macs for x in layers) == whole.macs
+    assert sum(x.activation_bytes for x in layers) == whole.activation_bytes
+    assert all(x.time_share is None for x in layers)
+
+
+def test_shares_of_time_follow_the_table() -> None:
+    slow = {o: 9.0 if o.kind == "conv" else 1.0 for o in operators(SPEC)}
+    layers = profile_layers(SPEC, Predictor(16, slow))
+    shares = {x.layer: x.time_share or 0.0 for x in layers}
+    assert 0.9 < sum(shares.values()) < 1
+    # A convolution with its addition or by itself, against a norm with its activation.
+    assert shares["conv_out"] == pytest.approx(4.5 * shares["conv_norm_out"], rel=0.01)
+
+
+def test_doctor_plans_a_network_and_says_what_does_not_suit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ADO_FAKE_DEVICE", "m1")
+    spec = dataclasses.replace(SPEC, widths=(8, 12), head_dim=4)
+    found = doctor.examine(doctor.Patient(spec, 4))
+    assert found["plan"]["rows"] == 4 and len(found["layers"]) > 20
+    text = "\n".join(found["recommendations"])
+    assert "train 4 images of 8 px at once" in text
+    assert "widths [8, 12] are no multiples of 16" in text
+    assert "head_dim 4 is not fused here; 64 is" in text

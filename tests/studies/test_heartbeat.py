@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import heartbeat
+from studies.claims import Claim, claim
+from studies.heartbeat import BEAT, SILENCE_SECONDS, Watch, beating
+from studies.requeue import requeue_stale
+from studies.session import Session
+
+Make = Callable[..., Session]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A steady clock that the test moves."""
+    now = [1000.0]
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    return now
+
+
+def running(session: Session) -> FrozenTrial:
+    (trial,) = session.trials(TrialState.RUNNING)
+    return trial
+
+
+def test_trial_of_another_machine_goes_back_when_its_counter_stands_still(
+    make_session: Make, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, watch = make_session(), Watch()
+    got = claim(session, "elsewhere/a")
+    assert isinstance(got, Claim)
+    for beat in range(1, 4):
+        assert requeue_stale(session, watch) == []
+        clock[0] += SILENCE_SECONDS - 1
+        session.store.storage.set_trial_user_attr(got.trial._trial_id, BEAT, beat)
+    assert requeue_stale(session, watch) == []
+    for jump in (-1e9, 1e9):  # the time of day is of no matter, here or there
+        monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
+        assert requeue_stale(session, watch) == []
+    assert requeue_stale(session, Watch()) == []  # who looks for the first time cannot tell
+    clock[0] += SILENCE_SECONDS + 1
+    assert requeue_stale(session, watch) == [0]
+    assert [t.user_attrs["retry_of"] for t in session.trials(TrialState.WAITING)] == [0]
+
+
+def test_beating_counts_in_the_trial_until_the_block_ends(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
+    session = make_session()
+    got = claim(session, "elsewhere/a")
+    assert isinstance(got, Claim)
+    with beating(session.store, got.trial._trial_id):
+        time.sleep(0.2)
+    count = running(session).user_attrs[BEAT]
+    assert count > 1
+    time.sleep(0.1)
+    assert running(session).user_attrs[BEAT] == count
+
+
+def test_beating_ends_quietly_when_the_trial_was_put_back(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    session = make_session()
+    got = claim(session, "elsewhere/a")
+    assert isinstance(got, Claim)
+    session.study.tell(got.trial, state=TrialState.FAIL)
+    with beating(session.store, got.trial._trial_id):
+        time.sleep(0.05)
+    assert BEAT not in session.trials()[0].user_attrs

@@ -1,0 +1,99 @@
+"""Optuna's gRPC proxy in front of a database, with the lock that its clients share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ado_nas.errors import ConfigError, StudyError
+from studies.claims import Claim, claim
+from studies.session import Session, open_session
+from studies.storage import Store, open_store, study_names
+
+grpc = pytest.importorskip("grpc", reason="extra grpc is not installed")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    from studies.proxy import serve
+
+    server = serve(open_store(f"sqlite:///{tmp_path}/behind.db"), port=0)
+    yield f"grpc://127.0.0.1:{server.port}"
+    server.stop(0).wait()
+
+
+def test_study_goes_through_the_proxy_whole(
+    url: str, make_session: Callable[..., Session], run_worker_here: Callable[..., list[object]]
+) -> None:
+    session = make_session(storage=url, trials=3)
+    run_worker_here(session)
+    assert study_names(url) == ["fake"]
+    behind = open_store(f"sqlite:///{session.workspace}/behind.db")
+    assert behind.storage.get_n_trials(1) == 3
+    assert [t.user_attrs["state"] for t in session.trials()] == ["complete"] * 3
+
+
+def test_claims_never_exceed_the_total_through_the_proxy(
+    url: str, make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    session = make_session(storage=url, trials=4)
+    claimed: list[Claim] = []
+
+    def take(index: int) -> None:
+        own = open_session(session.config, tmp_path, index)
+        for _ in range(2):
+            if isinstance(got := claim(own, f"host/{index}"), Claim):
+                claimed.append(got)
+
+    threads = [threading.Thread(target=take, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({c.candidate.hash for c in claimed}) == len(claimed) == 4
+
+
+def test_lock_is_given_back_when_its_holder_dies(url: str) -> None:
+    channel = grpc.insecure_channel(url.removeprefix("grpc://"))
+    stream = channel.stream_stream("/ado.Lock/Hold")(iter([b"a"]))
+    next(stream)
+    inside = threading.Event()
+    store: Store = open_store(url)
+
+    def enter() -> None:
+        with store.lock("a") as hold:
+            inside.set()
+        assert not hold.lost
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    time.sleep(0.2)
+    assert not inside.is_set()
+    channel.close()
+    thread.join(10)
+    assert inside.is_set()
+
+
+@pytest.mark.parametrize("bad", ["grpc://here", "grpc://127.0.0.1:port"])
+def test_open_store_refuses_an_address_without_a_port(bad: str) -> None:
+    with pytest.raises(StudyError, match="give grpc://HOST:PORT"):
+        open_store(bad)
+
+
+def test_open_store_says_how_to_start_a_proxy_when_none_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("studies.proxy.CONNECT_SECONDS", 0.2)
+    with pytest.raises(StudyError, match=r"does not answer; start it with: python cli\.py proxy"):
+        open_store("grpc://127.0.0.1:1")
+
+
+def test_serve_refuses_a_journal(tmp_path: Path) -> None:
+    from studies.proxy import serve
+
+    with pytest.raises(ConfigError, match="a proxy wants a database"):
+        serve(open_store(f"journal:///{tmp_path}/j.log"))
