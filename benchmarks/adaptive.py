@@ -13,7 +13,7 @@ import numpy as np
 
 from ado_nas.adaptive.comparison import comparison
 from ado_nas.adaptive.complexity import Budgets, Complexity, affordable, fit, sample
-from ado_nas.adaptive.content import COUNTS, begun, errors_seen, reference_ends
+from ado_nas.adaptive.content import COUNTS, Outcomes, begun, outcomes, reference_ends
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.bench import Bench
@@ -87,22 +87,20 @@ def run(
     bench, reference = found.bench, found.reference
     schedules = begun(bench, found.bank, SOLVER, counts, refinement, progress)
     ends = reference_ends(bench, learned, progress)
-    seen, errors = errors_seen(bench, schedules, ends, progress)
+    learning = outcomes(bench, schedules, ends, progress)
     fixed = [found.learned(SOLVER, n).levels_only for n in counts]
     noise_seed = bench.task.quality.noise_seed + seed
     judged = [_judged(bench, _plain(bench, r, noise_seed, progress), float(r.nfe)) for r in fixed]
     ends = reference_ends(bench, bench.task.quality.samples, progress, noise_seed)
-    told, true_errors = errors_seen(bench, schedules, ends, progress)
+    held = outcomes(bench, schedules, ends, progress)
     chosen = means if row is None else [means[row]]
     rows = []
     for mean in chosen:
-        rule = fit(seen, errors, sorted(counts), mean)
-        rows.append(_row(bench, schedules, rule, fixed, judged, noise_seed, progress))
-        rows[-1] |= _oracle(
-            bench, schedules, true_errors, judged, rows[-1]["mean_nfe"], noise_seed
-        )
-        gained = true_errors[:, 0] - true_errors[:, -1]
-        rows[-1]["foretold"] = _rank_correlation(rule.score(told), gained)
+        rule = fit(learning.told, learning.errors, sorted(counts), mean)
+        rows.append(_row(bench, schedules, rule, fixed, judged, held, noise_seed, progress))
+        rows[-1] |= _oracle(bench, sorted(counts), held, judged, rows[-1]["mean_nfe"])
+        gained = held.errors[:, 0] - held.errors[:, -1]
+        rows[-1]["foretold"] = _rank_correlation(rule.score(held.told), gained)
         kept = retention(reference["gap"], reference["floor"], rows[-1]["gap"])
         rows[-1]["retention"] = kept
         progress("steps by content", len(rows), len(chosen))
@@ -139,6 +137,7 @@ def _row(
     rule: Complexity,
     fixed: list[Recipe],
     judged: list[_Judged],
+    held: Outcomes,
     noise_seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def _row(
     images, spent = sample(unet, schedules, rule, start, labels, 1.0, batch, progress)
     own = _judged(bench, images, float(spent.mean()))
     shuffled = np.random.default_rng(noise_seed).permutation(spent)
-    mixed = bench.judge.gap(_by_lot(bench, schedules, shuffled, start, labels))
+    mixed = bench.judge.gap(_picked(held, sorted(schedules.levels), shuffled))
     equal = _nfe_at(judged, own.gap)
     saved = [1 - own.nfe / n for n in _replicated(own, judged)]
     half = T_90 * float(np.sqrt((len(saved) - 1) * np.var(saved))) if saved else float("inf")
@@ -173,38 +172,23 @@ def _plain(bench: Bench, recipe: Recipe, noise_seed: int, progress: Progress) ->
     return generate(unet, recipe.run, recipe.levels, start, labels, 1.0, batch, progress, name)
 
 
-def _by_lot(
-    bench: Bench,
-    schedules: Budgets,
-    budget: np.ndarray,
-    start: np.ndarray,
-    labels: np.ndarray | None,
-) -> np.ndarray:
-    """Images whose budgets have nothing to do with them."""
-    images = np.empty_like(start)
-    for n, levels in schedules.levels.items():
-        rows = budget == n
-        if rows.any():
-            chosen = None if labels is None else labels[rows]
-            unet, batch = bench.teacher.unet, bench.task.quality.batch
-            images[rows] = generate(unet, SOLVER, levels, start[rows], chosen, 1.0, batch)
+def _picked(held: Outcomes, counts: Sequence[int], budgets: np.ndarray) -> np.ndarray:
+    """Each image as its budget, one of the counts, has left it."""
+    images: np.ndarray = held.images[np.searchsorted(counts, budgets), np.arange(len(budgets))]
     return images
 
 
 def _oracle(
     bench: Bench,
-    schedules: Budgets,
-    errors: np.ndarray,
+    counts: Sequence[int],
+    held: Outcomes,
     judged: Sequence[_Judged],
     mean_nfe: float,
-    noise_seed: int,
 ) -> dict[str, Any]:
-    """What budgets by the true errors (M, K) of the judged images would save."""
-    alike = np.full(len(errors), 1 / len(errors))
-    spent = affordable(errors, alike, sorted(schedules.levels), mean_nfe)
-    gap = bench.judge.gap(
-        _by_lot(bench, schedules, spent, bench.start(noise_seed), bench.labels())
-    )
+    """What budgets by the true errors of the judged images would save."""
+    alike = np.full(len(held.errors), 1 / len(held.errors))
+    spent = affordable(held.errors, alike, counts, mean_nfe)
+    gap = bench.judge.gap(_picked(held, counts, spent))
     nfe = float(spent.mean())
     saved = 1 - nfe / _nfe_at(judged, gap)
     return {"oracle_nfe": nfe, "oracle_gap": gap, "oracle_saved_nfe": saved}

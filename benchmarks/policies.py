@@ -13,7 +13,7 @@ import numpy as np
 
 from ado_nas.adaptive import complexity
 from ado_nas.adaptive.blind import Made, at_random, constant, mixed
-from ado_nas.adaptive.content import errors_seen
+from ado_nas.adaptive.content import outcomes
 from ado_nas.adaptive.countdown import Countdown, Policy, countdown, sample
 from ado_nas.adaptive.learning import fine_bank
 from ado_nas.adaptive.practice import Practice, Truth, practice, truth
@@ -151,7 +151,8 @@ class Arena:
     @functools.cached_property
     def _by_budget(self) -> tuple[np.ndarray, np.ndarray]:
         """Statistics (M, S) and errors (M, K) of the images that are learned from."""
-        return errors_seen(self.bench, self._budgets, self.practice.truth, self.progress)
+        found = outcomes(self.bench, self._budgets, self.practice.truth, self.progress)
+        return found.told, found.errors
 
 
 def blinded(policy: Policy, seed: int) -> Policy:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from ado_nas.specs import Candidate
@@ -48,10 +50,12 @@ def claim(session: Session, worker: str, timing: bool = True) -> Claim | str:
         the last, or may still fail.
     """
     while True:
-        with session.store.lock(session.config.study) as hold:
-            claimed = _take(session, worker, timing)
-        if not hold.lost:
-            return claimed
+        # A server that goes away gives the lock to others: they may put back what is half drawn.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            with session.store.lock(session.config.study) as hold:
+                claimed = _take(session, worker, timing)
+            if not hold.lost:
+                return claimed
         release(session, worker)
 
 

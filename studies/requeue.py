@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.folders import trial_folder
@@ -99,9 +101,11 @@ def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) ->
 
 def _end(session: Session, trial: FrozenTrial, marks: dict[str, Any]) -> None:
     _remove_folder(session, trial)
-    for key, value in marks.items():
-        session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
-    session.study.tell(trial.number, state=TrialState.FAIL)
+    # Somebody else may have ended it since, where the storage went away and the lock with it.
+    with contextlib.suppress(UpdateFinishedTrialError):
+        for key, value in marks.items():
+            session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
+    session.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _remove_folder(session: Session, trial: FrozenTrial) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,19 @@ from ado_nas.reference import sampler_levels
 
 COUNTS = (3, 4, 5, 6, 8)
 LEARNED = 1024  # images that the thresholds are learned from
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What M images came to with each of K budgets, in the order of the schedules.
+
+    `told` (M, S) are the statistics of the probes, `images` (K, M, H, W, C), `errors` (M, K)
+    squared distances of features from the images' true ends.
+    """
+
+    told: np.ndarray
+    images: np.ndarray
+    errors: np.ndarray
 
 
 def learn_content(
@@ -67,8 +81,8 @@ def learn_content(
         raise ConfigError(f"mean NFE {mean_nfe:g}: give {min(counts)} to {max(counts)}")
     schedules = begun(bench, bank, solver, counts, refinement, progress)
     ends = reference_ends(bench, learned, progress)
-    seen, errors = errors_seen(bench, schedules, ends, progress)
-    rule = fit(only(seen, statistics), errors, sorted(counts), mean_nfe)
+    found = outcomes(bench, schedules, ends, progress)
+    rule = fit(only(found.told, statistics), found.errors, sorted(counts), mean_nfe)
     return AdaptiveScheduler(schedules, rule, identity(bench.teacher))
 
 
@@ -141,27 +155,23 @@ def reference_ends(
     return Truth(start, labels, bench.features(np.clip(ends, -1, 1)), bench.features)
 
 
-def errors_seen(
-    bench: Bench, schedules: Budgets, ends: Truth, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """What probes tell of images, and how far each budget leaves them from their true end.
+def outcomes(bench: Bench, schedules: Budgets, ends: Truth, progress: Progress) -> Outcomes:
+    """What probes tell of images, and where each budget leaves them.
 
     Args:
         bench: the model.
-        schedules: of each budget, K.
-        ends: of M images.
+        schedules: of each budget.
+        ends: the images' noise and their true ends.
         progress: told about each budget.
-
-    Returns:
-        (M, S) statistics, and (M, K) squared distances of features.
     """
-    seen, errors = np.zeros((0, len(STATISTICS))), []
+    told, every, errors = np.zeros((0, len(STATISTICS))), [], []
     about = ends.start, ends.labels, bench.task.reference.guidance, bench.task.quality.batch
-    for n, images, found in errors_by_budget(bench.teacher.unet, schedules, *about):
-        seen = found
+    for n, images, seen in errors_by_budget(bench.teacher.unet, schedules, *about):
+        told = seen
+        every.append(images)
         errors.append(ends.errors(images))
         progress("budgets", len(errors), len(schedules.levels), f"{n} NFE")
-    return seen, np.stack(errors, axis=1)
+    return Outcomes(told, np.stack(every), np.stack(errors, axis=1))
 
 
 def only(seen: np.ndarray, statistics: Sequence[str]) -> np.ndarray:

@@ -325,7 +325,5 @@ def student_stepper(
         grain: as `Stepper` takes it.
     """
     peak, warmup = spec.learning_rate, min(20, spec.iterations // 10)
-    rate: Rate | Rates = schedule(peak, warmup, spec.iterations)
-    if shape:
-        rate = shape(peak, warmup)
+    rate = shape(peak, warmup) if shape else schedule(peak, warmup, spec.iterations)
     return Stepper(model, loss, rate, spec.ema_decay, grain=grain)

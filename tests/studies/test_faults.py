@@ -61,7 +61,8 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
             storage,
             *sys.path,
         ]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        with (tmp_path / "stderr.txt").open("ab") as stderr:
+            return subprocess.Popen(command, stderr=stderr)
 
     return run
 

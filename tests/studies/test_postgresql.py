@@ -17,6 +17,7 @@ from studies import claims, patience
 from studies.claims import Claim, claim
 from studies.config import SearchConfig
 from studies.ledger import standing
+from studies.requeue import requeue_stale
 from studies.search import search
 from studies.session import Session, open_session
 from studies.storage import storage_url, study_names
@@ -75,6 +76,33 @@ def test_claim_is_made_again_when_the_server_goes_away_in_its_middle(
     running = session.trials(TrialState.RUNNING)
     assert [t.number for t in running] == [got.trial.number]
     assert [t for t in session.trials() if t.user_attrs.get("requeued")]
+    assert standing(session.trials()).running == 1
+
+
+def test_claim_is_made_again_when_another_has_put_back_what_is_half_drawn(
+    server: Any,
+    make_session: Callable[..., Session],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = make_session(storage=server.database(), trials=5)
+    other = open_session(session.config, tmp_path)
+    draw = claims.draw
+    put_back = []
+
+    def interrupted(*given: Any) -> Any:
+        if not put_back:
+            server.stop()
+            server.start()
+            put_back.extend(requeue_stale(other))
+        return draw(*given)
+
+    monkeypatch.setattr(claims, "draw", interrupted)
+    with contextlib.closing(other.store):
+        got = claim(session, "host/a")
+    assert isinstance(got, Claim) and put_back == [0]
+    assert [t.number for t in session.trials(TrialState.RUNNING)] == [got.trial.number]
+    assert session.trials()[0].state == TrialState.FAIL
     assert standing(session.trials()).running == 1
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from optuna.trial import TrialState
 
 from studies.claims import Claim, claim
@@ -46,6 +49,22 @@ def test_stale_trial_goes_back_once_and_a_living_one_stays(
     assert [t.user_attrs["retry_of"] for t in retries] == [0, 1]
     assert retries[0].user_attrs["spec_hash"] == dead.candidate.hash
     assert session.study.trials[0].state == TrialState.FAIL
+
+
+def test_trial_that_another_ends_meanwhile_is_put_back_once(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session()
+    dead = take(session, f"{machine()}/gone")
+    remove = shutil.rmtree
+
+    def ended_meanwhile(*given: Any, **how: Any) -> None:
+        session.study.tell(dead.trial.number, state=TrialState.FAIL)
+        remove(*given, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", ended_meanwhile)
+    assert requeue_stale(session) == [dead.trial.number]
+    assert [t.state for t in session.study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_trial_that_nothing_was_drawn_for_just_ends(make_session: Make) -> None:
