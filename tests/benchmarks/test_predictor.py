@@ -9,6 +9,7 @@ from ado_nas.progress import silent
 from benchmarks import predictor
 
 
+@pytest.mark.slow
 def test_rows_hold_both_latencies_of_different_networks(
     tmp_path: Path, own_lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

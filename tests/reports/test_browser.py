@@ -211,6 +211,7 @@ def test_report_says_so_when_there_is_little_to_show(
         opened.page.close()
 
 
+@pytest.mark.slow
 def test_report_of_500_trials_is_small_and_whole(
     browser: BrowserContext, make_study: MakeStudy, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def launched(url: str, artifacts: Path) -> Iterator[tuple[subprocess.Popen[str],
         process.stdout.close()
 
 
+@pytest.mark.slow
 def test_dashboard_serves_trials_and_images_until_interrupted(
     served: tuple[str, Path, str, bytes],
 ) -> None:

@@ -16,6 +16,7 @@ from studies.record import StudyRecord
 MakeStudy = Callable[..., StudyRecord]
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_page_is_written_twice(make_study: MakeStudy, tmp_path: Path) -> None:
     record = make_study()
     paths = write_report(record, tmp_path / "report", tmp_path / "ado-runs", tmp_path / "figures")

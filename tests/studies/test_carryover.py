@@ -205,6 +205,7 @@ def test_sentence_counts_what_it_does_not_name() -> None:
     assert "a, b, c and 2 more differ" in said
 
 
+@pytest.mark.slow
 def test_search_starts_from_an_earlier_study(
     make_config: Callable[..., SearchConfig], tmp_path: Path
 ) -> None:

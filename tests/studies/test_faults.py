@@ -189,6 +189,7 @@ def trainings(workspace: Path) -> dict[str, float]:
     return {key: row["seconds"] for key, row in rows.items() if "seconds" in row}
 
 
+@pytest.mark.slow
 def test_search_goes_on_when_one_of_two_workers_is_killed(
     tmp_path: Path,
     storage: str,

@@ -123,6 +123,7 @@ def test_plan_stays_when_its_trainings_turn_out_badly(planned: Session, faults: 
     trainers._measure(planned, wanted, lambda *a: pytest.fail("measured twice"))
 
 
+@pytest.mark.slow
 def test_search_trains_finalists_again_in_processes_and_once(
     make_config: Callable[..., SearchConfig], tmp_path: Path, faults: Any
 ) -> None:

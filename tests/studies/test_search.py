@@ -54,6 +54,7 @@ def test_search_goes_all_the_way_and_a_second_call_adds_nothing(
     assert set(more.remeasured) >= set(more.front)
 
 
+@pytest.mark.slow
 def test_parent_of_a_search_imports_no_mlx(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
@@ -81,6 +82,7 @@ def test_parent_of_a_search_imports_no_mlx(tmp_path: Path) -> None:
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
+@pytest.mark.slow
 def test_search_survives_workers_that_crash(
     make_config: Make, tmp_path: Path, faults: Faults
 ) -> None:

@@ -15,6 +15,7 @@ from ado_nas.training.teacher import edm_loss
 from benchmarks import memory
 
 
+@pytest.mark.slow
 def test_predictions_are_within_a_quarter_of_the_measured_peaks(tmp_path: Path) -> None:
     found = memory.run(seed=3, row=None, workspace=tmp_path, progress=silent, judged=6, budgets=())
     assert {row["work"] for row in found["rows"]} == {"training", "sampling"}
