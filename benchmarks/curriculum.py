@@ -1,9 +1,10 @@
 """What a curriculum of resolutions is worth, and whether one model can serve several of them.
 
-Rows: on `shapes` at 32 px a nested network is trained at that resolution throughout, and others
+Rows: on `shapes` at 32 px a network is trained at that resolution throughout, and others like it
 with a curriculum and a part of the compute, until one reaches the first one's gap. Resolutions:
-one model of a curriculum against specialists, which are the part of the network that makes that
-size, trained at it alone with the compute that the model spent on it.
+one model of a curriculum against specialists, which are the same network trained at one size
+alone with the compute that the model spent on it. Beside them a nested network is trained at
+32 px throughout with as much compute, for nesting is another way to the same end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ado_nas.specs import (
     TeacherSpec,
     UNetSpec,
 )
+from ado_nas.training.curriculum import macs_at
 from ado_nas.training.teacher import curriculum, train_teacher
 
 SIDE = 32
@@ -44,12 +46,12 @@ UNET = UNetSpec(
     activation="relu",
     num_classes=5,
     time_width=64,
-    nested=2,
 )
+NESTED = 2  # levels, of the network beside them
 TEACHER = TeacherSpec(UNET, 1200, 32, 4e-3, 50, 0.99)
-FAST = CurriculumSpec((8, 16, 32), (0.08, 0.17, 0.75), batch_growth=0.0)
-EVERY = CurriculumSpec((8, 16, 32), (0.15, 0.25, 0.6), replay=0.2, batch_growth=0.0)
-BUDGETS = (0.35, 0.5, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
+FAST = CurriculumSpec((16, 32), (0.5, 0.5), replay=0.0, batch_growth=0.0)
+EVERY = CurriculumSpec((8, 16, 32), (0.08, 0.27, 0.65), replay=0.3, batch_growth=0.0)
+BUDGETS = (0.6, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
 SEEDS = 3
 LEVELS = karras_levels(12, 0.02, 60.0)  # at SIDE
 QUALITY = QualitySpec(samples=2000)
@@ -113,7 +115,7 @@ def run(
         the compute), seconds, gap, reached, time_ratio (of training seconds; None where no budget
         reached the gap), and every budget that was tried; resolutions: resolution, gap and
         gap_interval of the one model, specialist_gap, ratio; the median time_ratio and the
-        largest ratio.
+        largest ratio; of the nested network seed, iterations, seconds and gap.
 
     Raises:
         ConfigError: no such row.
@@ -136,6 +138,7 @@ def run(
         "every_size": _words(EVERY),
         "median_time_ratio": _median(ratios),
         "largest_ratio": max((r["ratio"] for r in sizes), default=None),
+        "nested": _nested(place, seed) if sizes else None,
     }
 
 
@@ -170,12 +173,9 @@ def _sizes(place: _Place, seed: int) -> list[dict[str, Any]]:
     rows = []
     for side in EVERY.resolutions:
         count = sum(course.side(i) == side for i in range(course.iterations))
-        unet = place.teacher.unet
-        while unet.resolution > side:
-            unet = unet.inside
         alone = dataclasses.replace(
             place.teacher,
-            unet=unet,
+            unet=dataclasses.replace(place.teacher.unet, resolution=side),
             iterations=count,
             batch=course.batch(side),
             p_mean=place.teacher.p_mean + math.log(side / SIDE),
@@ -196,6 +196,19 @@ def _sizes(place: _Place, seed: int) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _nested(place: _Place, seed: int) -> dict[str, Any]:
+    """A nested network with the compute of the constant resolution."""
+    plain = place.teacher.unet
+    unet = dataclasses.replace(plain, nested=NESTED)
+    share = macs_at(plain, SIDE) / macs_at(unet, SIDE)
+    count = round(share * place.teacher.iterations)
+    model = place.trained(
+        dataclasses.replace(place.teacher, unet=unet, iterations=count, seed=seed)
+    )
+    gap = round(place.judged(model, SIDE).gap, 3)
+    return {"seed": seed, "iterations": count, "seconds": model.card["seconds"], "gap": gap}
 
 
 def _with(spec: TeacherSpec, course: CurriculumSpec, budget: float) -> TeacherSpec:
