@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 STOCK = "stock"
+WIDTH = "MLX_BFS_MAX_WIDTH"
+_WIDE = "1000"  # nodes; the training step of four levels with two blocks fits
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Older glibc accepts at most 32 MiB and returns 0 for more.
 _THRESHOLDS = (1 << 30, 1 << 25)
@@ -76,8 +78,7 @@ def _start_linux() -> None:
         os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
     else:
         _disable_compile()
-        # Wide enough to interleave the batch streams' graphs; by default one runs after the other.
-        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
+        _set_width()
     if _state.late:
         log.warning(
             "mlx was imported before ado_nas, so its bundled BLAS stays and is many times slower; "
@@ -89,6 +90,18 @@ def _start_linux() -> None:
     _load_blas()
     if _state.library is None and not has_cuda():
         log.warning("no fast BLAS was found, so MLX runs many times slower here; %s", advice())
+
+
+def _set_width() -> None:
+    """How wide MLX walks a graph: enough that those of two batch streams run beside each other.
+
+    By MLX's own width one runs after the other. A single stream runs as fast by that, in half the
+    memory, and so does a worker whose parent had two.
+    """
+    if cores() > 1 and os.environ.get("ADO_STREAMS") != "1":
+        os.environ.setdefault(WIDTH, _WIDE)
+    elif os.environ.get(WIDTH) == _WIDE:
+        del os.environ[WIDTH]
 
 
 def advice() -> str:

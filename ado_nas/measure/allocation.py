@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ado_nas.measure.graph import Array, Graph, Node, evaluation_order
+from ado_nas.runtime import WIDTH
 
 AHEAD = 105  # operations started before the one that is done: 10 or 11 tasks of 10 each
 _WIDTH = 20  # of the walk over the graph, where the environment says nothing
@@ -39,7 +40,7 @@ def peak_bytes(graph: Graph) -> int:
 
     Source: MLX 0.32, transforms.cpp and backend/cpu.
     """
-    width = int(os.environ.get("MLX_BFS_MAX_WIDTH", _WIDTH))
+    width = int(os.environ.get(WIDTH, _WIDTH))
     replay = _Replay(graph)
     for node in evaluation_order(graph, width):
         replay.run(node)

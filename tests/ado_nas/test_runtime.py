@@ -45,7 +45,8 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def inherited() -> set[str]:
     """What `start` left in this process's environment."""
-    return {"MLX_DISABLE_COMPILE", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    threads = {"KMP_BLOCKTIME", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    return {"MLX_DISABLE_COMPILE", runtime.WIDTH, *threads}
 
 
 def reported(code: str, **environment: str) -> Any:
@@ -116,6 +117,19 @@ print(json.dumps([bound, lifted, runtime.threads(), runtime.info()["blas"]]))
     assert lifted[0] == runtime.machine_cores()
     assert lifted[1] > 1 or blas in ("bundled", "accelerate")
     assert after == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux" or runtime.has_cuda(), reason="of the Linux CPU")
+@pytest.mark.skipif(runtime.machine_cores() < 2, reason="needs two cores")
+def test_graphs_are_walked_wide_for_two_streams_alone() -> None:
+    code = f"import json, os, ado_nas; print(json.dumps(os.environ.get({runtime.WIDTH!r})))"
+    wide = reported(code)
+    assert int(wide) > 200
+    one_core = {"ADO_CORES": "1"}
+    assert reported(code, **one_core) is None
+    assert reported(code, ADO_STREAMS="1") is None
+    assert reported(code, **one_core, **{runtime.WIDTH: wide}) is None  # of its parent
+    assert reported(code, **one_core, **{runtime.WIDTH: "77"}) == "77"
 
 
 @pytest.mark.skipif(runtime.machine_cores() < 2, reason="needs two cores")

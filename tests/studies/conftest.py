@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from ado_nas.progress import silent
 from ado_nas.specs import from_dict
 from objectives.scores import Limits
+from studies.claims import Claim, claim
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.session import Session, bind, open_session
@@ -78,6 +80,25 @@ def run_worker_here() -> Callable[..., list[Ended]]:
     def run(session: Session, worker: str = "host/w", timed: bool = True) -> list[Ended]:
         evaluator = sys.modules["fake_evaluation"].FakeEvaluator(session.workspace, timed)
         return list(work(session, evaluator, worker, lambda: "", timed))
+
+    return run
+
+
+@pytest.fixture
+def claim_at_once(tmp_path: Path) -> Callable[[Session], list[Claim]]:
+    """What four workers claim, each three times at the same time."""
+
+    def run(session: Session) -> list[Claim]:
+        def take(index: int) -> list[Claim | str]:
+            own = open_session(session.config, tmp_path, index)
+            with contextlib.closing(own.store):
+                return [claim(own, f"host/{index}") for _ in range(3)]
+
+        with ThreadPoolExecutor(4) as pool:
+            found = [got for every in pool.map(take, range(4)) for got in every]
+        claimed = [got for got in found if isinstance(got, Claim)]
+        assert {got for got in found if not isinstance(got, Claim)} == {"wait"}
+        return claimed
 
     return run
 

@@ -36,23 +36,11 @@ def test_search_runs_and_resumes_on_postgresql(
 
 
 def test_claims_never_exceed_the_total_on_postgresql(
-    server: Any, make_session: Callable[..., Session], tmp_path: Path
+    server: Any,
+    make_session: Callable[..., Session],
+    claim_at_once: Callable[[Session], list[Claim]],
 ) -> None:
-    session = make_session(storage=server.database(), trials=5)
-    claimed: list[Claim] = []
-
-    def take(index: int) -> None:
-        own = open_session(session.config, tmp_path, index)
-        with contextlib.closing(own.store):
-            for _ in range(3):
-                if isinstance(got := claim(own, f"host/{index}"), Claim):
-                    claimed.append(got)
-
-    threads = [threading.Thread(target=take, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    claimed = claim_at_once(make_session(storage=server.database(), trials=5))
     assert len({c.candidate.hash for c in claimed}) == len(claimed) == 5
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ado_nas.errors import ConfigError, StudyError
-from studies.claims import Claim, claim
-from studies.session import Session, open_session
+from studies.claims import Claim
+from studies.session import Session
 from studies.storage import Store, open_store, study_names
 
 grpc = pytest.importorskip("grpc", reason="extra grpc is not installed")
@@ -38,22 +38,11 @@ def test_study_goes_through_the_proxy_whole(
 
 
 def test_claims_never_exceed_the_total_through_the_proxy(
-    url: str, make_session: Callable[..., Session], tmp_path: Path
+    url: str,
+    make_session: Callable[..., Session],
+    claim_at_once: Callable[[Session], list[Claim]],
 ) -> None:
-    session = make_session(storage=url, trials=4)
-    claimed: list[Claim] = []
-
-    def take(index: int) -> None:
-        own = open_session(session.config, tmp_path, index)
-        for _ in range(2):
-            if isinstance(got := claim(own, f"host/{index}"), Claim):
-                claimed.append(got)
-
-    threads = [threading.Thread(target=take, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    claimed = claim_at_once(make_session(storage=url, trials=4))
     assert len({c.candidate.hash for c in claimed}) == len(claimed) == 4
 
 
