@@ -98,7 +98,7 @@ def _set_width() -> None:
     By MLX's own width one runs after the other. A single stream runs as fast by that, in half the
     memory, and so does a worker whose parent had two.
     """
-    if cores() > 1 and os.environ.get("ADO_STREAMS") != "1":
+    if _splits():
         os.environ.setdefault(WIDTH, _WIDE)
     elif os.environ.get(WIDTH) == _WIDE:
         del os.environ[WIDTH]
@@ -250,12 +250,16 @@ def batch_streams() -> list[Any]:
     import mlx.core as mx
 
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    whole = os.environ.get("ADO_STREAMS") == "1" and not _state.all_cores
-    if sys.platform != "linux" or not on_cpu or _state.mode == STOCK or cores() < 2 or whole:
+    if sys.platform != "linux" or not on_cpu or _state.mode == STOCK or not _splits():
         return [mx.default_stream(mx.default_device())]
     if not hasattr(_local, "streams"):
         _local.streams = [mx.new_stream(mx.Device(mx.cpu)) for _ in range(2)]
     return list(_local.streams)
+
+
+def _splits() -> bool:
+    """Whether the cores at hand and ``ADO_STREAMS`` let a batch be split."""
+    return cores() > 1 and (os.environ.get("ADO_STREAMS") != "1" or _state.all_cores)
 
 
 def threads() -> int:

@@ -164,14 +164,13 @@ def outcomes(bench: Bench, schedules: Budgets, ends: Truth, progress: Progress) 
         ends: the images' noise and their true ends.
         progress: told about each budget.
     """
-    told, every, errors = np.zeros((0, len(STATISTICS))), [], []
+    found: list[tuple[np.ndarray, ...]] = []
     about = ends.start, ends.labels, bench.task.reference.guidance, bench.task.quality.batch
-    for n, images, seen in errors_by_budget(bench.teacher.unet, schedules, *about):
-        told = seen
-        every.append(images)
-        errors.append(ends.errors(images))
-        progress("budgets", len(errors), len(schedules.levels), f"{n} NFE")
-    return Outcomes(told, np.stack(every), np.stack(errors, axis=1))
+    for n, images, told in errors_by_budget(bench.teacher.unet, schedules, *about):
+        found.append((told, images, ends.errors(images)))
+        progress("budgets", len(found), len(schedules.levels), f"{n} NFE")
+    probes, every, errors = zip(*found, strict=True)
+    return Outcomes(probes[-1], np.stack(every), np.stack(errors, axis=1))
 
 
 def only(seen: np.ndarray, statistics: Sequence[str]) -> np.ndarray:
