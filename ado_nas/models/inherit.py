@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from mlx.utils import tree_unflatten
 
 from ado_nas.models.channels import Selection, importance, norm_groups
 from ado_nas.models.conversion import converted
 from ado_nas.models.picks import fits, passing, picks
 from ado_nas.models.plan import Layer, layers
 from ado_nas.models.stems import folded_head, folded_stem
+from ado_nas.models.tree import assign
 from ado_nas.models.unet import UNet, named_parameters
 
 Floats = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
             taken.update(passing(layer))
     # In memory order, for MLX computes other layouts in another order.
     arrays = [(name, mx.array(np.ascontiguousarray(value))) for name, value in taken.items()]
-    student.update(tree_unflatten(arrays))
+    assign(student, arrays)
     mx.eval(student.parameters())
     total = sum(value.size for _, value in named_parameters(student))
     return Inheritance(share / total, count)

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_unflatten
 
 from ado_nas.models.differentiation import OwnGradient, vjp
-from ado_nas.models.tree import named_arrays
+from ado_nas.models.tree import assign, named_arrays
 
 _local = threading.local()
 
@@ -47,11 +46,11 @@ def run(block: nn.Module, *given: mx.array) -> mx.array:
 
     def forward(*arrays: mx.array) -> tuple[mx.array]:
         # Slopes reach only what a function is given, so that weights must be.
-        block.update(tree_unflatten(list(zip(names, arrays, strict=False))))
+        assign(block, zip(names, arrays, strict=False))
         try:
             return (block(*arrays[len(names) :]),)
         finally:
-            block.update(tree_unflatten(named))
+            assign(block, named)
 
     def backward(
         given: Sequence[mx.array], slopes: Sequence[mx.array], found: Sequence[mx.array]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_unflatten
 
 from ado_nas.models.channels import Selection, norm_groups
 from ado_nas.models.picks import Ints, Pick, passing, picks
 from ado_nas.models.plan import layers
+from ado_nas.models.tree import assign
 from ado_nas.models.unet import UNet, unet_of
 from ado_nas.specs import UNetSpec
 
@@ -78,7 +78,7 @@ class Slice:
         Args:
             wide: the wide network's parameters by name; gradients pass through to them.
         """
-        self._network.update(tree_unflatten(list(self.parameters(wide).items())))
+        assign(self._network, self.parameters(wide).items())
         return self._network
 
 

@@ -6,9 +6,8 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_unflatten
 
-from ado_nas.models.tree import named_arrays
+from ado_nas.models.tree import assign, named_arrays
 
 
 class FlatParameters:
@@ -48,4 +47,4 @@ class FlatParameters:
 
     def load(self, model: nn.Module, vector: mx.array) -> None:
         """Set a network's parameters from a vector (P,)."""
-        model.update(tree_unflatten(list(self.arrays(vector).items())))
+        assign(model, self.arrays(vector).items())

@@ -15,7 +15,7 @@ from mlx.utils import tree_unflatten
 from ado_nas.errors import Diverged
 from ado_nas.models.differentiation import value_and_grad
 from ado_nas.models.recomputing import recomputing
-from ado_nas.models.tree import named_arrays
+from ado_nas.models.tree import assign, named_arrays
 from ado_nas.runtime import batch_streams
 from ado_nas.specs import DistillationSpec, SupernetSpec
 from ado_nas.training.flat import FlatParameters
@@ -80,8 +80,8 @@ def gradients(
     """
 
     def of(parameters: dict[str, mx.array], *arrays: mx.array) -> mx.array:
-        model.update(tree_unflatten(list(parameters.items())))
-        return loss(model, *arrays)
+        assign(model, parameters.items())
+        return loss(model, *arrays) / len(shards)
 
     parameters = dict(named_arrays(model.trainable_parameters()))
     values, parts = [], []
@@ -90,11 +90,9 @@ def gradients(
             value, grads = value_and_grad(of)(parameters, *arrays)
         values.append(value)
         parts.append(grads)
-    model.update(tree_unflatten(list(parameters.items())))
-    if len(parts) == 1:
-        return values[0], parts[0]
+    assign(model, parameters.items())
     mean = {name: sum((p[name] for p in parts[1:]), parts[0][name]) for name in parameters}
-    return sum(values[1:], values[0]) / len(values), {n: g / len(parts) for n, g in mean.items()}
+    return sum(values[1:], values[0]), mean
 
 
 def shards(rows: int) -> int:
