@@ -221,6 +221,9 @@ class Lines:
         """Report that `done` of `total` units of `stage` are finished."""
         now = time.monotonic()
         ends = 0 < total <= done
+        if stage in self._finished and not ends:  # another one of the same name
+            self._finished.remove(stage)
+            del self._started[stage]
         starts = stage not in self._started
         if stage in self._finished or not (starts or ends or now - self._shown > PLAIN_SECONDS):
             return
