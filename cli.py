@@ -65,7 +65,7 @@ INTERRUPTED = 130
 @app.command()
 def search(
     preset: Annotated[
-        str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
+        str | None, typer.Option(help="digits, shapes32, patches32, ...; the data's if left out.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
     data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,
@@ -159,7 +159,7 @@ def search(
 @app.command()
 def optimize(
     preset: Annotated[
-        str | None, typer.Option(help="digits, shapes16, folder or smoke; the data's if left out.")
+        str | None, typer.Option(help="digits, shapes32, patches32, ...; the data's if left out.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML settings over the preset's.")] = None,
     data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,

@@ -53,7 +53,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.distillation", 70, "ways of distilling at equal wall time, for 1, 2, 4 steps"
     ),
     "schedules": Benchmark(
-        "benchmarks.schedules", 150, "solvers and noise levels at few evaluations, learned or not"
+        "benchmarks.schedules", 600, "solvers and noise levels at few evaluations, learned or not"
     ),
     "adaptive": Benchmark(
         "benchmarks.adaptive", 40, "steps by content against the best fixed schedules"
