@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ado_nas.errors import AdoNasError
-from search_spaces.space import DIMENSIONS
+from search_spaces.candidate import build
+from search_spaces.space import DIMENSIONS, anchors
 from studies.config import SearchConfig, presets, resolve
 
 
@@ -30,6 +31,16 @@ def test_wide_preset_has_every_dimension_on_the_task_of_its_base() -> None:
     assert {d.name for d in wide.space.dimensions} == set(DIMENSIONS)
     assert wide.task == resolve("digits").task
     assert wide.trials >= 10 * len(DIMENSIONS)
+
+
+@pytest.mark.parametrize("name", ["shapes32", "patches32"])
+def test_presets_of_32_px_try_each_curriculum_on_nested_networks(name: str) -> None:
+    config = resolve(name)
+    space, base = config.space, config.task.teacher.unet
+    tried = [build(space, p, base, config.distillation) for p in anchors(space)]
+    assert [c.curriculum.resolutions for c in tried] == [(), (16, 32), (8, 16, 32)]
+    assert {c.unet.nested for c in tried} == {base.nested} == {2}
+    assert set(config.task.quality.resolutions) == {16}
 
 
 def test_preset_is_the_one_for_the_data_when_none_is_named(pictures: str) -> None:
