@@ -23,7 +23,7 @@ def named_arrays(tree: Any) -> list[tuple[str, mx.array]]:
 
 
 def assign(model: nn.Module, arrays: Iterable[tuple[str, mx.array]]) -> None:
-    """Set parameters of a network, as its `update` does in ten times the time.
+    """Set parameters of a network, as its `update` does with more looking around.
 
     Args:
         model: is changed.
