@@ -221,11 +221,13 @@ class Lines:
         """Report that `done` of `total` units of `stage` are finished."""
         now = time.monotonic()
         ends = 0 < total <= done
-        if stage in self._finished and not ends:  # another one of the same name
-            self._finished.remove(stage)
+        if stage in self._finished:
+            if ends:
+                return
+            self._finished.remove(stage)  # another one of the same name begins
             del self._started[stage]
         starts = stage not in self._started
-        if stage in self._finished or not (starts or ends or now - self._shown > PLAIN_SECONDS):
+        if not (starts or ends or now - self._shown > PLAIN_SECONDS):
             return
         if ends:
             self._finished.add(stage)
