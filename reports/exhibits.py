@@ -48,7 +48,7 @@ def exhibit(record: StudyRecord, axis: str, left: int = 0) -> go.Figure:
     for trace in figure.data:
         trace.name = "The pick" if "axis" in trace.meta else ROLES[trace.meta["role"]]
         trace.showlegend = bool(trace.x) and trace.mode == "markers"
-    said = "Up and to the left is better; bars are 95% intervals"
+    said = "The reference has 1; up and to the left is better; bars are 95% intervals"
     if left:
         said += f"; without {wording.count(left, 'trial')} beside the front"
     title = f"{TITLES[axis]}<br><sub>{said}</sub>"
@@ -77,7 +77,8 @@ def _frame(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "x": 0.02, "xanchor": "left", "font": {"size": 16}},
         "margin": {"l": 58, "r": 14, "t": 66, "b": 100},
-        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}},
+        "yaxis": {"title": {"text": "Retention"}},  # a longer one would run into the title
+        "legend": {"orientation": "h", "y": -0.32, "yanchor": "top", "font": {"size": 11}},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
     }
