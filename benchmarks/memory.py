@@ -33,7 +33,7 @@ from benchmarks.networks import drawn
 JUDGED = 30
 PIXELS = 32 * 32 * 32  # of a batch, at most
 STEPS = 2
-TIMES = 3  # each is measured; how far the work runs ahead depends on the moment
+TIMES = 10  # each is measured; how far the work runs ahead depends on the moment
 LEVELS = karras_levels(STEPS, 0.02, 40.0)
 BUDGETS_MB = (1000, 2000, 4000)  # of the whole process
 PLANNED = UNetSpec(

@@ -18,7 +18,8 @@ def inheritance_table(record: StudyRecord) -> Html | None:
         record: the study.
 
     Returns:
-        A table with a sentence; None where inheritance was the same in all trials, or not noted.
+        A table with a sentence; None where inheritance was the same in all trials, or not noted,
+        or where the trials can tell no choice apart.
     """
     found = [t for t in record.trials if t.state == "complete" and has_scores(t)]
     shares = {t.number: real(t.attributes, ATTRIBUTE) for t in found}
@@ -26,6 +27,8 @@ def inheritance_table(record: StudyRecord) -> Html | None:
     if len(known) < len(found) or len(set(known)) < 2:
         return None
     plain, equal = effects(record), effects(record, at=ATTRIBUTE)
+    if not any(e.figures for e in plain):
+        return None
     rows = []
     for before, after in zip(plain, equal, strict=True):
         own = [
@@ -35,8 +38,6 @@ def inheritance_table(record: StudyRecord) -> Html | None:
             and (s := shares[t.number]) is not None
         ]
         rows.append(_row(before, after, sum(own) / len(own)))
-    if not rows:
-        return None
     text = (
         "A student starts with as many of the teacher's weights as fit it. Where a choice looks "
         "good in the first column of gaps and not in the second, it may have won because it was "

@@ -24,6 +24,10 @@ EFFECTS = (
     "What a typical student comes to with each choice, all else as in the average trial, with 95% "
     "intervals. Choices whose intervals overlap were not told apart by this study."
 )
+UNTOLD = (
+    "What a single choice costs cannot be told from so few trials: none was tried apart from the "
+    "choices that came with it."
+)
 RUNGS = (
     "Retention while trials trained, on fewer images than the final one: stopped trials end at "
     "a cross, the others at what they came to."
@@ -61,7 +65,9 @@ def reasons(record: StudyRecord) -> Reasons:
         )
         if shares
         else None,
-        "effects": ("What each choice costs", influence.effects_figure(costs)) if costs else None,
+        "effects": ("What each choice costs", influence.effects_figure(costs))
+        if _told(costs)
+        else None,
         "parallel": _titled("Every scored trial", parallel(record)),
         "rungs": _titled("Retention while training", rungs.rung_figure(record)),
         "predictions": _titled("Predicted against measured", accuracy.accuracy_figure(record)),
@@ -90,14 +96,18 @@ def why_section(record: StudyRecord, found: Reasons) -> Html:
         element("p", SHARES if shares else few),
         *_shown(by_name, "importance"),
         influence.shares_table(shares) if shares else None,
-        element("p", EFFECTS, class_="muted") if costs else None,
+        element("p", EFFECTS if _told(costs) else UNTOLD, class_="muted") if costs else None,
         *_shown(by_name, "effects"),
-        influence.effects_table(costs) if costs else None,
+        influence.effects_table(costs) if _told(costs) else None,
         inheritance_table(record),
         charts.legend([parallels]) if parallels else None,
         *_shown(by_name, "parallel"),
         _left_out(record),
     )
+
+
+def _told(costs: list[Effect]) -> bool:
+    return any(e.figures for e in costs)
 
 
 def parts_section(record: StudyRecord, found: Reasons) -> Html | None:

@@ -50,6 +50,20 @@ def test_sections_say_so_when_there_is_too_little(
     assert "fewer than 8 scored trials" in why_section(record, found)
 
 
+def test_choices_that_no_trial_tells_apart_are_said_not_drawn(make_study: MakeStudy) -> None:
+    study = make_study(scores=30)
+    pairs = [{"steps": s, "kind": k} for s, k in ((1, "a"), (2, "b"), (4, "c"))]
+    trials = tuple(
+        dataclasses.replace(t, params=dict(pairs[i % 3])) for i, t in enumerate(study.trials)
+    )
+    record = dataclasses.replace(study, trials=trials)
+    found = reasons(record)
+    assert found.costs and "effects" not in found.charts
+    shown = why_section(record, found)
+    assert "cannot be told from so few trials" in shown and "Choices as a table" not in shown
+    assert inheritance_table(record) is None
+
+
 def test_rungs_are_read_and_rubbish_is_not() -> None:
     rows = [{"iteration": 4, "retention": 0.5}, {"iteration": 2, "retention": 0.4}, {"x": 1}, 7]
     assert reached(with_rungs(json.dumps(rows))) == [(2.0, 0.4), (4.0, 0.5)]
