@@ -23,15 +23,15 @@ ALIKE = 1e-6  # rounding, where it is asked whether the trials can tell two choi
 
 @dataclass(frozen=True)
 class Typical:
-    """A figure of a typical student; no interval where no trial is left to tell it from."""
+    """A figure of a typical student with its interval."""
 
     value: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one choice of one dimension comes to; no figures where others always came with it."""
+    """What one choice of one dimension comes to; no figures where the trials cannot tell."""
 
     dimension: str
     choice: str
@@ -53,7 +53,8 @@ def effects(record: StudyRecord, at: str = "") -> list[Effect]:
 
     Returns:
         One entry a choice, by dimension in the order of the space, the cheapest choice first.
-        Intervals (95%, Student's t) take the errors to be alike and independent.
+        Intervals (95%, Student's t) take the errors to be alike and independent. A choice has no
+        figures where others always came with it, or where no trial is left to tell chance from.
     """
     trials = [t for t in record.trials if t.state == "complete" and has_scores(t)]
     if at:
@@ -112,15 +113,13 @@ class _Fit:
         left = points - design @ self.coefficients
         self.noise = np.sqrt((left**2).sum(axis=0) / max(self.freedom, 1))
 
-    def at(self, row: Floats) -> tuple[Floats, Floats | None] | None:
+    def at(self, row: Floats) -> tuple[Floats, Floats] | None:
         """Values and half widths of their intervals; None where the trials cannot tell."""
-        if np.abs(row @ self.told - row).max() > ALIKE:
+        if self.freedom < 1 or np.abs(row @ self.told - row).max() > ALIKE:
             return None
-        values = row @ self.coefficients
-        if self.freedom < 1:
-            return values, None
         reach = float(student.ppf((1 + LEVEL) / 2, self.freedom))
-        return values, reach * self.noise * math.sqrt(float(row @ self.spread @ row))
+        half = reach * self.noise * math.sqrt(float(row @ self.spread @ row))
+        return row @ self.coefficients, half
 
 
 def _columns(trials: Sequence[TrialRecord], levels: dict[str, list[str]]) -> Floats:
@@ -138,9 +137,8 @@ def _figures(fit: _Fit, row: Floats, floor: float) -> dict[str, Typical]:
     if told is None:
         return {}
     middle, half = told
-    reach = np.zeros(len(VALUES)) if half is None else half
-    value, low, high = (_natural(end, floor) for end in (middle, middle - reach, middle + reach))
-    return {n: Typical(value[n], None if half is None else (low[n], high[n])) for n in VALUES}
+    value, low, high = (_natural(end, floor) for end in (middle, middle - half, middle + half))
+    return {n: Typical(value[n], (low[n], high[n])) for n in VALUES}
 
 
 def _natural(point: Floats, floor: float) -> dict[str, float]:

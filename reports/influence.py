@@ -84,27 +84,28 @@ def effects_figure(found: list[Effect]) -> go.Figure:
     """One panel an objective with a point and its interval for each choice.
 
     Args:
-        found: of `reports.effects.effects`, not empty.
+        found: of `reports.effects.effects`, some of them with figures.
 
     Returns:
-        The figure, costs on logarithmic axes; a choice that cannot be told apart has no point.
+        The figure, costs on logarithmic axes; a choice without figures is left out.
     """
-    labels = [f"{_dimension(e.dimension)}: {e.choice}" for e in found]
-    figure = go.Figure(layout=_panels(len(TITLES), 66 + 21 * len(found), labels, down=True))
+    told = [e for e in found if e.figures]
+    labels = [f"{_dimension(e.dimension)}: {e.choice}" for e in told]
+    figure = go.Figure(layout=_panels(len(TITLES), 66 + 21 * len(told), labels, down=True))
     for place, (name, title) in zip(PLACES, TITLES.items(), strict=True):
-        shown = [(i, e.figures[name]) for i, e in enumerate(found) if e.figures]
+        shown = [e.figures[name] for e in told]
         figure.add_trace(
             go.Scatter(
-                x=[t.value for _, t in shown],
-                y=[i for i, _ in shown],
-                error_x=bars([(t.value, t.interval) for _, t in shown], "front"),
-                hovertext=[_hover(found[i], name) for i, _ in shown],
+                x=[t.value for t in shown],
+                y=list(range(len(shown))),
+                error_x=bars([(t.value, t.interval) for t in shown], "front"),
+                hovertext=[_hover(e, name) for e in told],
                 xaxis=f"x{place}",
                 yaxis=f"y{place}",
                 **style("front"),
             )
         )
-        ends = [end for _, t in shown for end in (t.value, *(t.interval or ())) if end > 0]
+        ends = [end for t in shown for end in (t.value, *t.interval) if end > 0]
         log = {"type": "log", **ticks(ends)} if name != "gap" else {"rangemode": "tozero"}
         figure.layout[f"xaxis{place}"].update(title={"text": title}, **log)
     return figure
@@ -130,9 +131,7 @@ def cell(typical: Typical | None) -> Child:
     if typical is None:
         return wording.ABSENT
     within = wording.interval(typical.interval)
-    return join(
-        [wording.number(typical.value), element("small", f"[{within}]") if within else None]
-    )
+    return join([wording.number(typical.value), element("small", f"[{within}]")])
 
 
 def _on_demand(title: str, listing: Html) -> Html:
@@ -155,7 +154,7 @@ def _hover(effect: Effect, name: str) -> str:
     return (
         f"<b>{html.escape(_dimension(effect.dimension))}: {html.escape(effect.choice)}</b>, "
         f"{wording.count(effect.trials, 'trial')}<br>{TITLES[name]}: "
-        f"{wording.number(typical.value)}" + (f" ({within})" if within else "")
+        f"{wording.number(typical.value)} ({within})"
     )
 
 

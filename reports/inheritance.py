@@ -27,7 +27,7 @@ def inheritance_table(record: StudyRecord) -> Html | None:
     if len(known) < len(found) or len(set(known)) < 2:
         return None
     plain, equal = effects(record), effects(record, at=ATTRIBUTE)
-    if not any(e.figures for e in plain):
+    if not any(e.figures for e in equal):
         return None
     rows = []
     for before, after in zip(plain, equal, strict=True):

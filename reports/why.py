@@ -24,9 +24,10 @@ EFFECTS = (
     "What a typical student comes to with each choice, all else as in the average trial, with 95% "
     "intervals. Choices whose intervals overlap were not told apart by this study."
 )
+MISSING = " Those not shown came with the same others too often to be told from them."
 UNTOLD = (
-    "What a single choice costs cannot be told from so few trials: none was tried apart from the "
-    "choices that came with it."
+    "What a single choice costs cannot be told from so few trials: they leave none to tell it "
+    "from chance, or from the choices that came with it."
 )
 RUNGS = (
     "Retention while trials trained, on fewer images than the final one: stopped trials end at "
@@ -96,7 +97,7 @@ def why_section(record: StudyRecord, found: Reasons) -> Html:
         element("p", SHARES if shares else few),
         *_shown(by_name, "importance"),
         influence.shares_table(shares) if shares else None,
-        element("p", EFFECTS if _told(costs) else UNTOLD, class_="muted") if costs else None,
+        element("p", _effects_said(costs), class_="muted") if costs else None,
         *_shown(by_name, "effects"),
         influence.effects_table(costs) if _told(costs) else None,
         inheritance_table(record),
@@ -108,6 +109,12 @@ def why_section(record: StudyRecord, found: Reasons) -> Html:
 
 def _told(costs: list[Effect]) -> bool:
     return any(e.figures for e in costs)
+
+
+def _effects_said(costs: list[Effect]) -> str:
+    if not _told(costs):
+        return UNTOLD
+    return EFFECTS if all(e.figures for e in costs) else EFFECTS + MISSING
 
 
 def parts_section(record: StudyRecord, found: Reasons) -> Html | None:

@@ -81,6 +81,12 @@ def test_choices_that_always_come_together_are_not_told_apart() -> None:
     assert all(not e.figures for e in effects(study(rows)))
 
 
+def test_nothing_is_told_of_trials_that_leave_none_to_tell_chance_from() -> None:
+    rows = [({"steps": s}, float(s)) for s in (1, 2, 4)]
+    assert all(not e.figures for e in effects(study(rows)))
+    assert all(e.figures for e in effects(study([*rows, rows[0]])))
+
+
 def test_there_are_no_effects_when_nothing_differs() -> None:
     assert effects(study([])) == []
     assert effects(study([({"steps": 1}, 1.0)] * 3)) == []

@@ -64,6 +64,22 @@ def test_choices_that_no_trial_tells_apart_are_said_not_drawn(make_study: MakeSt
     assert inheritance_table(record) is None
 
 
+def test_a_choice_that_the_trials_cannot_tell_is_left_out_of_the_figure(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(scores=30)
+    pairs = [{"steps": s, "kind": k} for s, k in ((1, "a"), (2, "b"), (4, "c"))]
+    trials = tuple(
+        dataclasses.replace(t, params={**pairs[i % 3], "activation": "xyz"[i // 3 % 3]})
+        for i, t in enumerate(study.trials)
+    )
+    record = dataclasses.replace(study, trials=trials)
+    found = reasons(record)
+    axis = found.charts["effects"].figure["layout"]["yaxis"]
+    assert list(axis["ticktext"]) == [f"activation: {c}" for c in "xyz"]
+    assert "Those not shown" in why_section(record, found)
+
+
 def test_rungs_are_read_and_rubbish_is_not() -> None:
     rows = [{"iteration": 4, "retention": 0.5}, {"iteration": 2, "retention": 0.4}, {"x": 1}, 7]
     assert reached(with_rungs(json.dumps(rows))) == [(2.0, 0.4), (4.0, 0.5)]
