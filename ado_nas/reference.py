@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
 from ado_nas.measure import lock
 from ado_nas.measure.cost import cost
-from ado_nas.measure.speed import Latency, latency, peak_memory
+from ado_nas.measure.latency import Beside, beside
+from ado_nas.measure.speed import Yardstick, latency, peak_memory, sampling_call
 from ado_nas.modelfolder import Model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress
@@ -32,7 +33,7 @@ from ado_nas.quality.judge import Judge
 from ado_nas.runtime import all_cores
 from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
 
-SCHEMA = 2  # raise it when these figures change
+SCHEMA = 3  # raise it when these figures change
 TIMED = 20  # batches
 
 
@@ -60,9 +61,25 @@ def training_free(bench: Bench) -> Iterator[SamplerSpec]:
             yield SamplerSpec(solver, schedule, nfe, bench.task.reference.guidance)
 
 
+def yardstick(bench: Bench, reference: Mapping[str, Any]) -> Yardstick | None:
+    """One step of the teacher over a batch, which every latency is timed in turns with.
+
+    Args:
+        bench: of the teacher.
+        reference: its facts; where an older version measured them there is no yardstick.
+    """
+    ms = reference.get("step_ms")
+    return None if ms is None else Yardstick(_step(bench), float(ms))
+
+
+def _step(bench: Bench) -> Callable[[], mx.array]:
+    levels = np.array([bench.task.trajectories.sigma_max, 0.0])
+    return sampling_call(bench.teacher.unet, "ddim", levels, 1.0, bench.task.latency_batch)
+
+
 def timed_generate(
     model: Model, sampler: SamplerSpec, levels: Levels, bench: Bench, seed: int, progress: Progress
-) -> tuple[np.ndarray, Latency]:
+) -> tuple[np.ndarray, Beside]:
     """Images and latency in one go: the first batches are timed, each alone on the device.
 
     Args:
@@ -74,11 +91,13 @@ def timed_generate(
         progress: told after each batch.
 
     Returns:
-        (N, H, W, C) images, and the latency per image over `TIMED` batches of the latency batch.
+        (N, H, W, C) images, and the times of `TIMED` batches of the latency batch beside the
+        yardstick's.
     """
     size = bench.task.latency_batch
     start, labels = bench.start(seed), bench.labels()
-    parts, spans = [], []
+    step = _step(bench)
+    parts, spans, others = [], [], []
     name = f"teacher, {sampler.solver} {sampler.schedule} {sampler.nfe} NFE"
     timed = min((TIMED + 1) * size, len(start) // size * size)
     for a in range(0, timed, size):
@@ -87,8 +106,11 @@ def timed_generate(
         mx.eval(x)
         with lock.exclusive(), all_cores():
             begin = time.perf_counter()
+            mx.eval(step())
+            between = time.perf_counter()
             images = sample_batch(model.unet, sampler.solver, levels, x, chosen, sampler.guidance)
-            spans.append((time.perf_counter() - begin) * 1e3 / size)
+            spans.append((time.perf_counter() - between) * 1e3)
+            others.append((between - begin) * 1e3)
         parts.append(np.array(images))
         progress(name, a + size, len(start))
     if timed < len(start):
@@ -106,8 +128,7 @@ def timed_generate(
             )
         )
     # The first warms up.
-    low, median, high = np.percentile(spans[1:] or spans, [25, 50, 75])
-    return np.concatenate(parts), Latency(float(median), float(high - low), len(spans) - 1)
+    return np.concatenate(parts), beside(spans[1:] or spans, others[1:] or others)
 
 
 def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict[str, Any]:
@@ -266,11 +287,13 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
     task, teacher = bench.task, bench.teacher
     seed, sampler = task.quality.noise_seed, task.reference
     levels = sampler_levels(bench, sampler)
-    images, speed = timed_generate(teacher, sampler, levels, bench, seed, progress)
+    images, timed = timed_generate(teacher, sampler, levels, bench, seed, progress)
+    yard = Yardstick(_step(bench), timed.timing.median_ms / timed.ratio)
+    speed = yard.latency(timed, task.latency_batch)
     quality = bench.judge.score(images)
     noise = gaussian(bench.judge, bench.dataset)
     save_grid(folder / "samples.png", images)
-    few = latency(teacher, sampler.solver, levels, sampler.guidance, batch=1, evaluations=20)
+    few = latency(teacher, sampler.solver, levels, sampler.guidance, 1, yardstick=yard)
     reference = {
         **to_dict(sampler),
         **figures(quality),
@@ -283,13 +306,14 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         "latency_iqr_ms": speed.iqr_ms,
         "latency_batch": task.latency_batch,
         "latency_batch1_ms": few.median_ms,
+        "step_ms": yard.ms,
         **peak_memory(teacher, sampler.solver, levels, sampler.guidance, task.latency_batch),
         **cost(teacher.unet.spec).figures,
         "spec_hash": teacher.unet.spec.hash,
         "samples": str(folder / "samples.png"),
         "teacher": str(teacher.folder or ""),
     }
-    rows = [_row(bench, s, reference, seed, progress) for s in training_free(bench)]
+    rows = [_row(bench, s, reference, yard, seed, progress) for s in training_free(bench)]
     return {
         "reference": reference,
         "training_free": rows,
@@ -352,10 +376,16 @@ def at_resolutions(
 
 
 def _row(
-    bench: Bench, sampler: SamplerSpec, reference: dict[str, Any], seed: int, progress: Progress
+    bench: Bench,
+    sampler: SamplerSpec,
+    reference: dict[str, Any],
+    yard: Yardstick,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     levels = sampler_levels(bench, sampler)
-    images, speed = timed_generate(bench.teacher, sampler, levels, bench, seed, progress)
+    images, timed = timed_generate(bench.teacher, sampler, levels, bench, seed, progress)
+    speed = yard.latency(timed, bench.task.latency_batch)
     quality = bench.judge.score(images)
     kept = compared(reference, quality)
     times = {"latency_ms": speed.median_ms, "latency_iqr_ms": speed.iqr_ms}

@@ -26,7 +26,7 @@ from ado_nas.modelfolder import Model, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.quality.figures import figures as quality_figures
-from ado_nas.reference import pictured
+from ado_nas.reference import pictured, yardstick
 from ado_nas.specs import Candidate, TaskSpec, to_dict
 from ado_nas.training.step import student_stepper
 from objectives.constraints import reason, violations
@@ -81,7 +81,8 @@ class Online:
         if max(missed.values(), default=0.0) > 0:
             return Outcome("infeasible", {}, missed, found, reason(missed))
         model = learned(self.bench, candidate, seed, report)
-        found.update(sampling_figures(model, self.bench.task.latency_batch))
+        yard = yardstick(self.bench, self.facts["reference"])
+        found.update(sampling_figures(model, self.bench.task.latency_batch, yard))
         quality = self.bench.judge.score(
             pictured(self.bench, model.unet, model.sampler, model.levels)
         )

@@ -40,7 +40,7 @@ from studies.processes import call
 from studies.search import search
 from studies.session import fitting
 
-SCHEMA = 1
+SCHEMA = 2  # raise it when timing or training changes
 CANDIDATES = 12
 ROUNDS = 3
 DRAWS = 20  # for each candidate, before the space is said to have too few

@@ -39,6 +39,7 @@ from ado_nas.reference import (
     judged_again,
     measure_reference,
     pictured,
+    yardstick,
 )
 from ado_nas.specs import Candidate, TaskSpec, from_dict, to_dict
 from ado_nas.training.budget import Account, accounting, within
@@ -160,7 +161,7 @@ class _Evaluation:
         figures["inherited_fraction"] = inherited
         figures["inherited_from"] = self.bench.source[0] if self.bench.task.inherit else "nothing"
         if self.timed:
-            figures.update(sampling_figures(model, self.bench.task.latency_batch))
+            figures.update(self._speed(model))
             self.forecast.learn(candidate, figures["latency_ms"])
         found = violations(limits, figures)
         if any(v > 0 for v in found.values()):
@@ -190,8 +191,12 @@ class _Evaluation:
             figures.update(_static(kept))
             if self.timed:
                 self._predict(kept, limits, figures)
-                figures.update(sampling_figures(model, self.bench.task.latency_batch))
+                figures.update(self._speed(model))
         return self._scored(candidate, model, seed, folder, limits, figures)
+
+    def _speed(self, model: Model) -> dict[str, float]:
+        yard = yardstick(self.bench, self.facts["reference"])
+        return sampling_figures(model, self.bench.task.latency_batch, yard)
 
     def _predict(
         self, candidate: Candidate, limits: Limits, figures: dict[str, Any]
@@ -208,7 +213,7 @@ class _Evaluation:
         drawn = from_dict(Candidate, model.card["candidate"])
         candidate = dataclasses.replace(drawn, unet=model.unet.spec)
         self._predict(candidate, limits, figures)
-        figures.update(sampling_figures(model, self.bench.task.latency_batch))
+        figures.update(self._speed(model))
         self.forecast.learn(candidate, figures["latency_ms"])
         figures.update(gains(self.facts, figures))
         write_json(folder / CARD, {**model.card, "figures": figures})
@@ -381,12 +386,13 @@ def remeasure(
     judge, again = judged_again(bench, workspace, progress, "measuring the reference again")
     other = {**facts, "reference": {**facts["reference"], **again}}
     start, labels = bench.start(task.quality.report_noise_seed), bench.labels()
+    yard = yardstick(bench, facts["reference"])
     rows = []
     for i, folder in enumerate(folders):
         model = load_model(folder)
         drawn = generate(model.unet, model.sampler.solver, model.levels, start, labels)
         quality = judge.score(drawn)
-        found = {**model.card["figures"], **sampling_figures(model, task.latency_batch)}
+        found = {**model.card["figures"], **sampling_figures(model, task.latency_batch, yard)}
         row = {**quality_figures(quality), **comparison(other, quality, found)}
         before = model.card["figures"]
         row["latency_ms"] = found["latency_ms"]

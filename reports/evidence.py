@@ -149,9 +149,15 @@ def _retention(record: StudyRecord) -> str:
 def _latency(record: StudyRecord) -> str:
     batch = wording.flat(record.config).get("task.latency_batch")
     size = f" in batches of {batch}" if batch else ""
+    turns = (
+        ", in turns with a step of the teacher and relative to it, so that slow minutes of the "
+        "machine do not count"
+        if "step_ms" in record.reference
+        else ""
+    )
     return (
         f"Latency is the whole way from noise to image, per image{size}, the median of repeated "
-        f"evaluations with nothing else running, on {wording.device(record.environment)}. "
+        f"evaluations with nothing else running{turns}, on {wording.device(record.environment)}. "
         "It says nothing about another device."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from ado_nas import runtime
 from ado_nas.measure import lock
@@ -24,6 +25,15 @@ class Timing:
     iqr_ms: float  # between the quartiles
     evaluations: int
     calls: int  # calls in each evaluation
+
+
+@dataclass(frozen=True)
+class Beside:
+    """How long one call takes, and that over what another took just before, time after time."""
+
+    timing: Timing
+    ratio: float  # the median
+    ratio_iqr: float  # between the quartiles
 
 
 def time_calls(
@@ -52,9 +62,55 @@ def time_calls(
         for _ in range(max(1, warmup)):
             _evaluate(call, 1)
         calls = _calls_for(_span(call, 1, clock))
-        spans = np.array([_span(call, calls, clock) for _ in range(evaluations)]) / calls
-    low, median, high = np.percentile(spans, [25, 50, 75])
-    return Timing(float(median), float(high - low), evaluations, calls)
+        spans = [_span(call, calls, clock) / calls for _ in range(evaluations)]
+    return Timing(*_middle(spans), evaluations, calls)
+
+
+def time_beside(
+    call: Callable[[], Any],
+    other: Callable[[], Any],
+    evaluations: int = 20,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Beside:
+    """Time a function in turns with another: what slows the machine for a while slows both.
+
+    Args:
+        call: as `time_calls` takes one.
+        other: likewise.
+        evaluations: how many times each is taken.
+        warmup: evaluations of each before, not counted.
+        clock: seconds.
+
+    Returns:
+        The call's own times, and their ratios to the other's.
+
+    Raises:
+        ValueError: one returns no array.
+    """
+    both = other, call
+    with lock.exclusive(), runtime.all_cores():
+        for one in both:
+            for _ in range(max(1, warmup)):
+                _evaluate(one, 1)
+        counts = [_calls_for(_span(one, 1, clock)) for one in both]
+        turns = [
+            [_span(one, n, clock) / n for one, n in zip(both, counts, strict=True)]
+            for _ in range(evaluations)
+        ]
+    return beside([own for _, own in turns], [others for others, _ in turns], counts[1])
+
+
+def beside(spans: Sequence[float], others: Sequence[float], calls: int = 1) -> Beside:
+    """What times say that were taken in turns.
+
+    Args:
+        spans: milliseconds of one call, N times.
+        others: of another just before each.
+        calls: in each evaluation.
+    """
+    timing = Timing(*_middle(spans), len(spans), calls)
+    return Beside(timing, *_middle(np.array(spans) / np.array(others)))
 
 
 def time_in_turn(
@@ -83,6 +139,12 @@ def time_in_turn(
                 count = _calls_for(_span(call, 1, clock))  # warms up, too
                 spans[-1].append(_span(call, count, clock) / count)
     return [float(m) for m in np.median(np.array(spans), axis=0)]
+
+
+def _middle(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Median and interquartile range."""
+    low, median, high = np.percentile(values, [25, 50, 75])
+    return float(median), float(high - low)
 
 
 def _calls_for(one_ms: float) -> int:

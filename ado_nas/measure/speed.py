@@ -11,7 +11,7 @@ import numpy as np
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import balanced_labels, noise, sample_batch
 from ado_nas.diffusion.solvers import Solver
-from ado_nas.measure.latency import time_calls, time_in_turn
+from ado_nas.measure.latency import Beside, time_beside, time_calls, time_in_turn
 from ado_nas.measure.memory import peak
 from ado_nas.modelfolder import Model
 from ado_nas.models.stepped import SteppedUNet, held_bytes
@@ -26,6 +26,25 @@ class Latency:
     median_ms: float
     iqr_ms: float
     evaluations: int
+    clock_ms: float  # the median by the clock alone; the same where there is no yardstick
+
+
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """What others are timed in turns with, so that slow minutes of the machine meet both.
+
+    Timings of one network an hour apart differ by a sixth here, ratios to a yardstick by a
+    thirtieth.
+    """
+
+    call: Callable[[], mx.array]
+    ms: float  # what it took when the reference was timed
+
+    def latency(self, found: Beside, batch: int) -> Latency:
+        """What was timed beside it, as if all had been timed in those minutes."""
+        scale, timing = self.ms / batch, found.timing
+        ours = found.ratio * scale, found.ratio_iqr * scale
+        return Latency(*ours, timing.evaluations, timing.median_ms / batch)
 
 
 def latency(
@@ -35,6 +54,7 @@ def latency(
     guidance: float,
     batch: int,
     evaluations: int = 20,
+    yardstick: Yardstick | None = None,
 ) -> Latency:
     """Time a sampler alone on the device, with all cores.
 
@@ -45,12 +65,17 @@ def latency(
         guidance: weight of classifier-free guidance; 1 is off.
         batch: images at a time.
         evaluations: how many times are taken.
+        yardstick: what it is timed in turns with; None for the clock alone.
 
     Returns:
         Per image: median and interquartile range.
     """
-    timing = time_calls(sampling_call(model.unet, solver, levels, guidance, batch), evaluations)
-    return Latency(timing.median_ms / batch, timing.iqr_ms / batch, timing.evaluations)
+    call = sampling_call(model.unet, solver, levels, guidance, batch)
+    if yardstick is not None:
+        return yardstick.latency(time_beside(call, yardstick.call, evaluations), batch)
+    timing = time_calls(call, evaluations)
+    median = timing.median_ms / batch
+    return Latency(median, timing.iqr_ms / batch, timing.evaluations, median)
 
 
 def latencies_in_turn(
@@ -109,23 +134,28 @@ def peak_memory(
     return {"peak_memory_mb": found.peak_mb, "process_memory_mb": found.process_mb}
 
 
-def sampling_figures(model: Model, batch: int) -> dict[str, float]:
+def sampling_figures(
+    model: Model, batch: int, yardstick: Yardstick | None = None
+) -> dict[str, float]:
     """Latency and memory of a student by its own sampler, without guidance.
 
     Args:
         model: the network, its solver and levels.
         batch: images at a time.
+        yardstick: what it is timed in turns with.
 
     Returns:
         ``latency_ms`` per image with ``latency_iqr_ms``, at this ``latency_batch`` and, as
-        ``latency_batch1_ms``, one by one; and what `peak_memory` gives.
+        ``latency_batch1_ms``, one by one; ``latency_clock_ms``, by the clock alone; and what
+        `peak_memory` gives.
     """
     solver, levels = model.sampler.solver, model.levels
-    many = latency(model, solver, levels, 1.0, batch)
-    one = latency(model, solver, levels, 1.0, 1)
+    many = latency(model, solver, levels, 1.0, batch, yardstick=yardstick)
+    one = latency(model, solver, levels, 1.0, 1, yardstick=yardstick)
     return {
         "latency_ms": many.median_ms,
         "latency_iqr_ms": many.iqr_ms,
+        "latency_clock_ms": many.clock_ms,
         "latency_batch": batch,
         "latency_batch1_ms": one.median_ms,
         **peak_memory(model, solver, levels, 1.0, batch),

@@ -17,7 +17,7 @@ from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ModelError, NegativeVerdict, StudyError
 from ado_nas.measure import predictor, speed
 from ado_nas.measure.cost import cost
-from ado_nas.measure.latency import Timing
+from ado_nas.measure.latency import Beside, Timing
 from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
 from ado_nas.models.stepped import SteppedUNet
@@ -86,9 +86,8 @@ def evaluate(
 def test_prepared_facts_are_plain_and_complete(prepared: tuple[Path, dict[str, Any]]) -> None:
     _, facts = prepared
     assert json.loads(json.dumps(facts)) == facts
-    assert {"gap", "floor", "gaussian_gap", "latency_ms", "size_mb", "solver", "nfe"} <= set(
-        facts["reference"]
-    )
+    names = {"gap", "floor", "gaussian_gap", "latency_ms", "step_ms", "size_mb", "solver", "nfe"}
+    assert names <= set(facts["reference"])
     assert Path(facts["reference"]["samples"]).is_file()
     assert [(r["solver"], r["nfe"]) for r in facts["training_free"]] == [
         ("dpmpp_2m", 2),
@@ -101,12 +100,14 @@ def test_prepared_facts_are_plain_and_complete(prepared: tuple[Path, dict[str, A
 def test_one_candidate_with_one_seed_scores_the_same_twice(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Timing(median_ms=16.0, iqr_ms=0.0, evaluations=20, calls=1)
-    monkeypatch.setattr(speed, "time_calls", lambda *_, **__: clock)
+    clock = Beside(Timing(16.0, 0.0, evaluations=20, calls=1), ratio=2.0, ratio_iqr=0.0)
+    monkeypatch.setattr(speed, "time_beside", lambda *_, **__: clock)
     first = evaluate(prepared[0], tmp_path / "a")
     second = evaluate(prepared[0], tmp_path / "b")
     assert first.state == "complete" and first.values == second.values
-    assert first.values["latency_ms"] == 1.0
+    step = prepared[1]["reference"]["step_ms"]
+    assert first.values["latency_ms"] == pytest.approx(2.0 * step / TASK.latency_batch)
+    assert first.attributes["latency_clock_ms"] == 16.0 / TASK.latency_batch
     told = ("gap", "sliced", "kernel", "coverage", "loss", "inherited_fraction", "retention")
     for name in told:
         assert first.attributes[name] == second.attributes[name]
@@ -114,6 +115,17 @@ def test_one_candidate_with_one_seed_scores_the_same_twice(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     other = evaluate(prepared[0], tmp_path / "c", seed=4)
     assert other.values["gap"] != first.values["gap"]
+
+
+def test_latency_is_by_the_clock_when_the_reference_has_no_yardstick(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, facts = prepared
+    older = {name: v for name, v in facts["reference"].items() if name != "step_ms"}
+    evaluator = evaluation.open_evaluator(TASK, workspace, {**facts, "reference": older})
+    given = {"seed": 3, "limits": Limits(min_retention=0.0), "report": lambda *_: False}
+    found = evaluator(STUDENT, folder=tmp_path, **given).attributes
+    assert found["latency_ms"] == found["latency_clock_ms"]
 
 
 def test_scores_follow_from_the_reference_and_stand_beside_what_was_told(

@@ -283,7 +283,7 @@ def test_stopwatch_times_the_recipe_in_its_batches_at_its_widths(
         run: Model, solver: object, levels: np.ndarray, guidance: float, batch: int, *_: int
     ) -> Latency:
         seen.append((run.unet, levels, guidance, batch))
-        return Latency(5.0, 0.0, 8)
+        return Latency(5.0, 0.0, 8, 5.0)
 
     monkeypatch.setattr(tuning, "latency", latency)
     wide = dataclasses.replace(SPEC, widths=(16,))
@@ -303,7 +303,7 @@ def test_stopwatch_times_the_recipe_in_its_batches_at_its_widths(
 
 
 def test_quiet_machine_is_timed_no_more_than_needed() -> None:
-    left = [Latency(ms, 0.1, 8) for ms in (5.0, 5.05, 4.98)]
+    left = [Latency(ms, 0.1, 8, ms) for ms in (5.0, 5.05, 4.98)]
     assert steady(lambda: left.pop(0)) == 5.0 and not left
 
 
@@ -313,7 +313,7 @@ def test_wavering_machine_is_timed_until_the_median_is_sure(between: float, insi
 
     def time() -> Latency:
         medians.append(5 + between * (len(medians) % 3 - 1))
-        return Latency(medians[-1], inside, 8)
+        return Latency(medians[-1], inside, 8, medians[-1])
 
     found, count = steady(time, lambda: 0.0), len(medians)
     # A normal median's error, from the quartiles within a timing.
@@ -324,7 +324,7 @@ def test_wavering_machine_is_timed_until_the_median_is_sure(between: float, insi
 
 def test_timing_ends_when_it_takes_long() -> None:
     seconds, rng = itertools.count(), np.random.default_rng(0)
-    steady(lambda: Latency(float(rng.uniform(1, 9)), 3.0, 8), lambda: float(next(seconds)))
+    steady(lambda: Latency(float(rng.uniform(1, 9)), 3.0, 8, 5.0), lambda: float(next(seconds)))
     assert next(seconds) == PATIENCE + 1
 
 

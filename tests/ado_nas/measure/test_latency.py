@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from ado_nas.measure.latency import time_calls, time_in_turn
+from ado_nas.measure.latency import beside, time_beside, time_calls, time_in_turn
 
 pytestmark = pytest.mark.usefixtures("own_lock")
 
@@ -69,9 +69,25 @@ def test_drift_of_the_machine_meets_all_that_are_timed_in_turn() -> None:
     assert fast == pytest.approx(20) and slow / fast == pytest.approx(4)
 
 
+def test_what_slows_both_calls_does_not_change_their_ratio() -> None:
+    # One timing of each tells how often they are called; then they take turns, ever more slowly.
+    turns = [span * slow for slow in np.linspace(1, 3, 20) for span in (0.010, 0.025)]
+    one = lambda: mx.ones(2)  # noqa: E731
+    found = time_beside(one, one, clock=clock_of([0.010, 0.025, *turns]))
+    assert found.ratio == pytest.approx(2.5) and found.ratio_iqr == pytest.approx(0)
+    assert found.timing.median_ms == pytest.approx(50) and found.timing.iqr_ms > 20
+
+
+def test_ratio_is_the_median_of_neighbours_not_of_medians() -> None:
+    found = beside([2.0, 40.0, 6.0], [1.0, 10.0, 2.0])
+    assert found.ratio == 3.0 and found.timing.median_ms == 6.0
+
+
 def test_call_without_arrays_is_refused() -> None:
     with pytest.raises(ValueError, match="returned None"):
         time_calls(lambda: None)
+    with pytest.raises(ValueError, match="returned None"):
+        time_beside(lambda: mx.ones(2), lambda: None)
 
 
 def test_device_is_held_alone_while_timing(own_lock: Path) -> None:
