@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -80,7 +79,7 @@ def _trial(record: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
     scores = entry(record, found) if found else {}
     names = ("retention", "retention_interval", "compression", "speedup", "speedup_training_free")
     return {
-        **dataclasses.asdict(trial),
+        **vars(trial),
         "feasible": trial.feasible,
         "on_front": trial.number in record.front,
         **{name: scores.get(name) for name in names},
