@@ -260,11 +260,14 @@ def _require_feasible(record: StudyRecord) -> None:
     closest = min(tried, key=_shortfall)
     misses = ", ".join(f"{k} by {v:.0%}" for k, v in closest.constraints.items() if v > 0)
     made = " ".join(f"{k}={v}" for k, v in closest.params.items())
+    verdict = f", misses {misses}; loosen that limit" if misses else f": {closest.reason}"
     raise NegativeVerdict(
         f"none of {len(tried)} candidates meets the limits; the closest, trial {closest.number} "
-        f"({made}), misses {misses or 'none, but could not be scored'}; loosen that limit"
+        f"({made}){verdict}"
     )
 
 
-def _shortfall(trial: TrialRecord) -> tuple[float, int]:
-    return sum(max(0.0, v) for v in trial.constraints.values()), trial.number
+def _shortfall(trial: TrialRecord) -> tuple[bool, float, int]:
+    """By what is missed; one that misses nothing was stopped before that could be told."""
+    missed = sum(max(0.0, v) for v in trial.constraints.values())
+    return missed == 0, missed, trial.number

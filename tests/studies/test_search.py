@@ -13,8 +13,8 @@ import pytest
 from ado_nas.errors import ConfigError, NegativeVerdict, StudyError, WorkspaceError
 from ado_nas.progress import silent
 from studies.config import SearchConfig
-from studies.record import StudyRecord
-from studies.search import plan, search
+from studies.record import StudyRecord, TrialRecord
+from studies.search import _require_feasible, plan, search
 
 Make = Callable[..., SearchConfig]
 Faults = Callable[..., None]
@@ -121,6 +121,23 @@ def test_search_says_no_with_the_closest_when_nothing_fits(
         search(config, tmp_path, silent)
     assert "widths=8-16" in str(caught.value) and "misses size by" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+def test_what_was_stopped_early_is_not_called_the_closest() -> None:
+    stopped = TrialRecord(0, "pruned", {"steps": 1}, {}, {"size": -0.5}, {}, "", "", "too slow")
+    scores = {"gap": 9.0, "latency_ms": 1.0, "size_mb": 1.0}
+    missing = {"size": -0.5, "retention": 0.21}
+    scored = TrialRecord(1, "complete", {"steps": 2}, scores, missing, {}, "", "")
+    corner = (9.0, 9.0, 9.0)
+
+    def told(*trials: TrialRecord) -> str:
+        about = "made-up", {}, trials, (), None, {}, (), {}, {}, 0.0, corner
+        with pytest.raises(NegativeVerdict) as caught:
+            _require_feasible(StudyRecord(*about))
+        return str(caught.value)
+
+    assert "trial 1 (steps=2), misses retention by 21%" in told(stopped, scored)
+    assert "trial 0 (steps=1): too slow" in told(stopped)
 
 
 def test_search_refuses_when_the_settings_or_the_device_changed(
