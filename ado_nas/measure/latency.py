@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ado_nas import runtime
 from ado_nas.measure import lock
 
+Spans = Sequence[float] | NDArray[np.float64]
 _SHORTEST_MS = 2.0  # below this the clock and the dispatch weigh too much
 
 
@@ -58,12 +59,8 @@ def time_calls(
     Raises:
         ValueError: `call` returns no array, so that nothing would be timed.
     """
-    with lock.exclusive(), runtime.all_cores():
-        for _ in range(max(1, warmup)):
-            _evaluate(call, 1)
-        calls = _calls_for(_span(call, 1, clock))
-        spans = [_span(call, calls, clock) / calls for _ in range(evaluations)]
-    return Timing(*_middle(spans), evaluations, calls)
+    spans, (calls,) = _turns([call], evaluations, warmup, clock)
+    return Timing(*_middle(spans[:, 0]), evaluations, calls)
 
 
 def time_beside(
@@ -88,20 +85,11 @@ def time_beside(
     Raises:
         ValueError: one returns no array.
     """
-    both = other, call
-    with lock.exclusive(), runtime.all_cores():
-        for one in both:
-            for _ in range(max(1, warmup)):
-                _evaluate(one, 1)
-        counts = [_calls_for(_span(one, 1, clock)) for one in both]
-        turns = [
-            [_span(one, n, clock) / n for one, n in zip(both, counts, strict=True)]
-            for _ in range(evaluations)
-        ]
-    return beside([own for _, own in turns], [others for others, _ in turns], counts[1])
+    spans, (_, calls) = _turns([other, call], evaluations, warmup, clock)
+    return beside(spans[:, 1], spans[:, 0], calls)
 
 
-def beside(spans: Sequence[float], others: Sequence[float], calls: int = 1) -> Beside:
+def beside(spans: Spans, others: Spans, calls: int = 1) -> Beside:
     """What times say that were taken in turns.
 
     Args:
@@ -141,7 +129,26 @@ def time_in_turn(
     return [float(m) for m in np.median(np.array(spans), axis=0)]
 
 
-def _middle(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+def _turns(
+    calls: Sequence[Callable[[], Any]],
+    evaluations: int,
+    warmup: int,
+    clock: Callable[[], float],
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Milliseconds of one call of each, (evaluations, N), and how many calls an evaluation has."""
+    with lock.exclusive(), runtime.all_cores():
+        for call in calls:
+            for _ in range(max(1, warmup)):
+                _evaluate(call, 1)
+        counts = [_calls_for(_span(call, 1, clock)) for call in calls]
+        spans = [
+            [_span(call, n, clock) / n for call, n in zip(calls, counts, strict=True)]
+            for _ in range(evaluations)
+        ]
+    return np.array(spans), counts
+
+
+def _middle(values: Spans) -> tuple[float, float]:
     """Median and interquartile range."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return float(median), float(high - low)
