@@ -15,6 +15,7 @@ from ado_nas.progress import Progress, silent
 
 try:
     from stable_baselines3 import PPO
+    from stable_baselines3.common.logger import Logger
 except ModuleNotFoundError as error:
     raise ConfigError(
         f"{error.name} is not installed; install the extra rl: pip install 'ado-nas[rl]'"
@@ -83,6 +84,7 @@ def updates(played: Practice, spec: PpoSpec) -> Iterator[Update]:
         seed=spec.seed,
         device="cpu",
     )
+    model.set_logger(Logger(folder=None, output_formats=[]))  # its own makes a folder each time
     for done in range(spec.updates):
         left = 1 - done / spec.updates
         model.lr_schedule = lambda _, rate=spec.learning_rate * left: rate
