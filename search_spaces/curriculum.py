@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 
 from ado_nas.errors import SpecError
 from ado_nas.specs import Candidate, CurriculumSpec, UNetSpec
-from search_spaces.chooser import Choice, Chooser, choose
-from search_spaces.space import CROPS, Space, numbers
+from search_spaces.chooser import Choice, Chooser, FixedChooser, choose
+from search_spaces.space import CROPS, UNET_DIMENSIONS, Space, numbers
+from search_spaces.unet import draw_unet
 
 
 def draw_curriculum(space: Space, chooser: Chooser, candidate: Candidate) -> Candidate:
@@ -53,6 +56,27 @@ def shaped(pattern: str, unet: UNetSpec) -> CurriculumSpec:
     if len(sides) < 2:
         return CurriculumSpec()
     return CurriculumSpec(tuple(sides), tuple(sides.values()), crops=crops)
+
+
+def followed(space: Space, base: UNetSpec) -> tuple[str, ...]:
+    """The curricula of a space that at least one of its networks can follow.
+
+    Args:
+        space: what can be chosen.
+        base: the teacher's network.
+    """
+    first: dict[str, Choice] = {name: getattr(space, name)[0] for name in UNET_DIMENSIONS}
+    networks = []
+    for widths, patch in itertools.product(space.widths, space.patch):
+        with contextlib.suppress(SpecError):  # a patch that this resolution cannot take
+            chooser = FixedChooser({**first, "widths": widths, "patch": patch})
+            networks.append(draw_unet(space, chooser, base))
+    return tuple(
+        pattern
+        for pattern in space.curriculum
+        if len(numbers(pattern.removeprefix(CROPS))) == 1
+        or any(shaped(pattern, unet) for unet in networks)
+    )
 
 
 def curriculum_params(candidate: Candidate, space: Space) -> dict[str, Choice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ado_nas import data
+from ado_nas.data import pyramid
 from ado_nas.errors import AdoNasError, ConfigError, nearest
 from ado_nas.optimization import OptimizationSpec
 from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
 from objectives.scores import Limits
 from search_spaces.candidate import build
+from search_spaces.curriculum import followed
 from search_spaces.space import Space, anchors
 from studies.gaussian import check_installed
 from studies.pruning import PRUNERS, rungs
@@ -94,13 +97,49 @@ def resolve(
     name = preset or given.get("preset") or _preset_for(given, flags or {})
     if name not in presets():
         raise ConfigError(f"no preset {name!r}; {nearest(str(name), presets())}")
-    config = _preset(name)
+    base, tables = _preset(name), _nested(flags or {})
     try:
-        config = from_dict(SearchConfig, given, config)
+        config = from_dict(SearchConfig, given, base)
     except AdoNasError as error:
         raise ConfigError(f"{file}: {error}") from error
-    config = from_dict(SearchConfig, _nested(flags or {}), config)
+    config = from_dict(SearchConfig, tables, config)
+    if 0 < config.task.data.resolution != base.task.data.resolution:
+        config = _resized(base, config, (given, tables))
     return check(dataclasses.replace(config, preset=name, study=config.study or name))
+
+
+def _resized(
+    base: SearchConfig, config: SearchConfig, given: tuple[Mapping[str, Any], ...]
+) -> SearchConfig:
+    """A preset at another resolution than its own: what nobody gave follows from that.
+
+    Noise levels grow with the side, for averaging areas leaves as much signal under less noise
+    (Hoogeboom et al. 2023, simple diffusion). Curricula and lower resolutions that are too small
+    are left out.
+    """
+    task, space = config.task, config.space
+    side = task.data.resolution
+    ratio = side / base.task.data.resolution
+    levels = task.trajectories
+    follows: dict[str, Any] = {
+        "task.teacher.p_mean": task.teacher.p_mean + math.log(ratio),
+        "task.trajectories.sigma_min": levels.sigma_min * ratio,
+        "task.trajectories.sigma_max": levels.sigma_max * ratio,
+        "task.quality.resolutions": tuple(s for s in task.quality.resolutions if s < side),
+        "space.curriculum": followed(space, task.teacher.unet) or space.curriculum,
+    }
+    fresh = {path: v for path, v in follows.items() if not any(_names(t, path) for t in given)}
+    return from_dict(SearchConfig, _nested(fresh), config)
+
+
+def _names(table: Mapping[str, Any], path: str) -> bool:
+    """Whether a nested table has a value at a dotted path."""
+    found: Any = table
+    for key in path.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _preset(name: str) -> SearchConfig:
@@ -165,9 +204,23 @@ def check(config: SearchConfig) -> SearchConfig:
             f"{config.task.teacher.unet.resolution}; make them equal (--resolution sets both)"
         )
     data.check(config.task.data)
+    _check_resolutions(config)
     for params in anchors(config.space):
         build(config.space, params, config.task.teacher.unet, config.distillation)
     return config
+
+
+def _check_resolutions(config: SearchConfig) -> None:
+    task, space = config.task, config.space
+    for pattern in set(space.curriculum) - set(followed(space, task.teacher.unet)):
+        raise ConfigError(
+            f"space.curriculum {pattern!r}: no network of this space can be trained so at "
+            f"{task.teacher.unet.resolution} px; leave it out"
+        )
+    if task.supernet.iterations:
+        task.supernet.curriculum.check(task.teacher.unet)
+    for side in task.quality.resolutions:
+        pyramid.check(task.data.resolution, side)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,34 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) ->
     assert config.workers == resolve("smoke").workers
 
 
+def test_noise_follows_a_resolution_that_is_not_the_presets(tmp_path: Path) -> None:
+    own, double = resolve("shapes16").task, resolve("shapes16", flags={"resolution": 32}).task
+    assert double.teacher.p_mean == pytest.approx(own.teacher.p_mean + math.log(2))
+    assert double.trajectories.sigma_min == 2 * own.trajectories.sigma_min
+    assert double.trajectories.sigma_max == 2 * own.trajectories.sigma_max
+    (tmp_path / "own.toml").write_text("[task.trajectories]\nsigma_min = 0.03\n")
+    flags = {"resolution": 32, "task.teacher.p_mean": -0.1}
+    told = resolve("shapes16", tmp_path / "own.toml", flags).task
+    assert (told.teacher.p_mean, told.trajectories.sigma_min) == (-0.1, 0.03)
+    assert told.trajectories.sigma_max == 2 * own.trajectories.sigma_max
+
+
 def test_resolution_sets_data_and_teacher() -> None:
     config = resolve("digits", flags={"resolution": 32, "task.data.seed": 3})
     assert config.task.data.resolution == config.task.teacher.unet.resolution == 32
     assert config.task.data.seed == 3
+
+
+def test_preset_at_a_lower_resolution_leaves_out_what_is_too_small_there() -> None:
+    small = resolve("shapes32", flags={"resolution": 16})
+    assert small.task.quality.resolutions == ()
+    assert small.space.curriculum == ("1", "1-1", "1-1-2")
+    least = resolve("shapes32", flags={"resolution": 8})
+    assert least.space.curriculum == ("1",)
+    with pytest.raises(AdoNasError, match="'1-1'"):
+        resolve("shapes32", flags={"resolution": 8, "space.curriculum": ["1", "1-1"]})
+    with pytest.raises(AdoNasError, match="'crops:1-1'"):  # nested networks see no crops
+        resolve("shapes32", flags={"space.curriculum": ["1", "crops:1-1"]})
 
 
 @pytest.mark.parametrize(
@@ -79,6 +104,18 @@ def test_resolution_sets_data_and_teacher() -> None:
         ({"trialz": 3}, "did you mean 'trials'"),
         ({"data": "digitz"}, "digitz"),
         ({"resolution": 7}, "resolution"),
+        ({"task.quality.resolutions": [12]}, "16 px cannot be averaged to 12 px"),
+        (
+            {"task.supernet.iterations": 9, "task.supernet.curriculum": {"resolutions": [8, 16]}},
+            "one share each",
+        ),
+        (
+            {
+                "task.supernet.iterations": 9,
+                "task.supernet.curriculum": {"resolutions": [3, 16], "shares": [0.5, 0.5]},
+            },
+            "curriculum at 3 px",
+        ),
         ({"task.data.resolution": 8}, "data has resolution 8 but the teacher 16"),
         ({"trials": "many"}, "trials is 'many'"),
         ({"finalist_seeds": 1}, "finalist_seeds 1: give at least 2"),
