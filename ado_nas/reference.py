@@ -355,13 +355,14 @@ def at_resolutions(
         seed: of the noise.
 
     Returns:
-        gap, retention, retention_low and retention_high of each side that the network can take,
-        as ``gap_8px``.
+        gap, retention, retention_low and retention_high of each side, as ``gap_8px``; retention 0
+        alone where the network cannot take the side, or its images are not finite.
     """
     found: dict[str, float] = {}
     spec, labels = model.unet.spec, bench.labels()
     for side, judge in bench.smaller.items():
         if side % spec.stride:
+            found[f"retention_{side}px"] = 0.0
             continue
         levels, start = model.levels * side / spec.resolution, bench.start(seed, side=side)
         about = labels, model.sampler.guidance, bench.task.quality.batch

@@ -65,6 +65,11 @@ def build(
     return draw(space, FixedChooser(params), base, distillation)
 
 
+def cheapest(space: Space, base: UNetSpec, distillation: DistillationSpec) -> Candidate:
+    """The candidate of the first choices; see `draw`."""
+    return build(space, {d.name: d.choices[0] for d in space.dimensions}, base, distillation)
+
+
 def params_of(candidate: Candidate, space: Space) -> dict[str, Choice]:
     """The choices that draw this candidate; the inverse of `draw`.
 

@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import cast
 
-from ado_nas.specs import TaskSpec
+from ado_nas.specs import Candidate, TaskSpec
 from objectives.scores import EvaluationModule
 from studies.processes import Channel
 
@@ -24,6 +24,17 @@ def run_preparation(
 ) -> dict[str, object]:
     """Be the process that builds teacher, trajectories and judge; returns the study's facts."""
     return evaluation_module(evaluator).prepare(task, workspace, channel.progress)
+
+
+def run_plan(channel: Channel, candidate: Candidate, budget_mb: float) -> None:
+    """Be the process that plans the training of a candidate.
+
+    Raises:
+        OutOfMemory: not even one image at a time fits; says what would.
+    """
+    from ado_nas.training.plan import plan
+
+    plan(candidate.unet, candidate.distillation.batch, int(budget_mb * 1e6))
 
 
 def run_survey(channel: Channel, evaluator: str) -> dict[str, object]:

@@ -15,12 +15,12 @@ from ado_nas.errors import NegativeVerdict
 from ado_nas.files import replacing
 from ado_nas.progress import Progress
 from ado_nas.specs import to_dict
-from search_spaces.candidate import count
+from search_spaces.candidate import cheapest, count
 from search_spaces.space import anchors
 from studies.carryover import carry_over, check_source
 from studies.collection import collect, restore
 from studies.config import SearchConfig, check
-from studies.evaluation import run_preparation, run_remeasurement
+from studies.evaluation import run_plan, run_preparation, run_remeasurement
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
 from studies.ledger import standing
@@ -178,6 +178,9 @@ def _done(session: Session) -> bool:
 
 def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]) -> None:
     config = session.config
+    if config.task.memory_budget_mb:
+        least = cheapest(config.space, config.task.teacher.unet, config.distillation)
+        call(run_plan, least, config.task.memory_budget_mb, progress=progress)
     facts = call(
         run_preparation,
         config.evaluator,
@@ -258,9 +261,12 @@ def _require_feasible(record: StudyRecord) -> None:
     if record.front or not tried:
         return
     closest = min(tried, key=_shortfall)
-    misses = ", ".join(f"{k} by {v:.0%}" for k, v in closest.constraints.items() if v > 0)
+    over = {k: v for k, v in closest.constraints.items() if v > 0}
+    misses = ", ".join(f"{k} by {v:.0%}" for k, v in over.items())
     made = " ".join(f"{k}={v}" for k, v in closest.params.items())
-    verdict = f", misses {misses}; loosen that limit" if misses else f": {closest.reason}"
+    # No limit stops a training, but what the reason says.
+    told = f": {closest.reason}"
+    verdict = told if over.keys() <= {"training"} else f", misses {misses}; loosen that limit"
     raise NegativeVerdict(
         f"none of {len(tried)} candidates meets the limits; the closest, trial {closest.number} "
         f"({made}){verdict}"

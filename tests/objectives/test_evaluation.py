@@ -24,6 +24,7 @@ from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.unet import named_parameters
 from ado_nas.specs import (
     Candidate,
+    CurriculumSpec,
     DataSpec,
     DistillationSpec,
     QualitySpec,
@@ -340,6 +341,40 @@ def test_training_that_does_not_fit_its_memory_is_pruned_and_the_next_goes_on(
     assert roomy.state == "complete" and roomy.attributes["training_memory_mb"] > 0
     (plan,) = json.loads(roomy.attributes["memory_plan"])["plans"]
     assert plan["rows"] == 32 and not plan["checkpointing"]
+
+
+def test_student_of_a_curriculum_is_judged_at_every_resolution(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    task = dataclasses.replace(TASK, quality=dataclasses.replace(TASK.quality, resolutions=(4,)))
+    evaluation.prepare(task, prepared[0])
+    several = CurriculumSpec((4, 8), (0.5, 0.5))
+    student = dataclasses.replace(STUDENT, unet=several.told(STUDENT.unet), curriculum=several)
+    reports: dict[int, dict[str, float]] = {}
+
+    def report(done: int, scores: dict[str, float]) -> bool:
+        reports[done] = scores
+        return False
+
+    strict = Limits(min_retention=0.9, every_resolution=True)
+    given = {"task": task, "report": report, "rungs": (5, 15), "limits": strict}
+    out = evaluate(prepared[0], tmp_path / "both", student, **given)
+    kept = [out.attributes[name] for name in ("retention", "retention_4px")]
+    assert kept[0] != kept[1] and out.constraints["retention"] == pytest.approx(0.9 - min(kept))
+    low, high = (out.attributes[f"retention_{end}_4px"] for end in ("low", "high"))
+    assert low <= kept[1] <= high and out.attributes["gap_4px"] > 0
+    # No rung while the images are small: those at a quarter of the compute are.
+    assert [rung for rung, found in reports.items() if "gap" in found] == [15]
+    plans = json.loads(out.attributes["memory_plan"])["plans"]
+    assert sorted(plan["shape"][1] for plan in plans) == [4, 8]
+    model = load_model(tmp_path / "both")
+    assert model.card["resolutions"] == [4, 8] and len(model.at(4)) == len(model.levels)
+
+    deep = {"widths": (8, 8, 16), "blocks": (1, 1, 1), "attention": ("none",) * 3}
+    coarse = dataclasses.replace(STUDENT, unet=dataclasses.replace(UNET, patch=2, **deep))
+    out = evaluate(prepared[0], tmp_path / "coarse", coarse, task=task, limits=strict)
+    assert out.attributes["retention_4px"] == 0  # it cannot be sampled there
+    assert out.constraints["retention"] == pytest.approx(0.9)
 
 
 def test_front_is_measured_again_on_other_noise_and_images(

@@ -123,6 +123,15 @@ def test_search_says_no_with_the_closest_when_nothing_fits(
     assert caught.value.exit_code == 1
 
 
+def test_budget_too_small_for_the_cheapest_candidate_is_said_before_anything_is_prepared(
+    make_config: Make, tmp_path: Path
+) -> None:
+    config = make_config(task={"memory_budget_mb": 30.0}, space=TINY)
+    with pytest.raises(NegativeVerdict, match=r"30 MB is too small for batch 1 .* or more") as said:
+        search(config, tmp_path, lambda stage, *_: pytest.fail(stage))
+    assert said.value.exit_code == 1
+
+
 def test_what_was_stopped_early_is_not_called_the_closest() -> None:
     stopped = TrialRecord(0, "pruned", {"steps": 1}, {}, {"size": -0.5}, {}, "", "", "too slow")
     scores = {"gap": 9.0, "latency_ms": 1.0, "size_mb": 1.0}
@@ -138,6 +147,8 @@ def test_what_was_stopped_early_is_not_called_the_closest() -> None:
 
     assert "trial 1 (steps=2), misses retention by 21%" in told(stopped, scored)
     assert "trial 0 (steps=1): too slow" in told(stopped)
+    lost = TrialRecord(2, "pruned", {"steps": 1}, {}, {"training": 1.0}, {}, "", "", "no room")
+    assert told(lost).endswith("trial 2 (steps=1): no room")
 
 
 def test_search_refuses_when_the_settings_or_the_device_changed(
