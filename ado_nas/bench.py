@@ -104,7 +104,11 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
         ModelError: a given teacher does not fit the data.
         OutOfMemory: the memory budget is too small to train the teacher or supernet.
     """
-    cache = workspace / "cache"
+    with accounting(task.memory_budget_mb):
+        return _opened(task, workspace / "cache", progress)
+
+
+def _opened(task: TaskSpec, cache: Path, progress: Progress) -> Bench:
     seconds: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -124,8 +128,7 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
     smaller = {s: _judge_at(s, dataset, task, cache, progress) for s in task.quality.resolutions}
     lap("features")
-    with accounting(task.memory_budget_mb):
-        teacher = given or _trained(task, dataset, cache / "teachers", progress)
+    teacher = given or _trained(task, dataset, cache / "teachers", progress)
     unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
     task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
@@ -133,8 +136,7 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     lap("trajectories")
     supernet = None
     if task.supernet.iterations:
-        with accounting(task.memory_budget_mb):
-            folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
+        folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
         supernet = load_model(folder)
         lap("supernet")
     return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet, smaller)

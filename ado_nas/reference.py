@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from ado_nas.quality.figures import compared, figures, gaussian
 from ado_nas.quality.judge import Judge
 from ado_nas.runtime import all_cores
 from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
+from ado_nas.training.budget import in_parts
 
 SCHEMA = 3  # raise it when these figures change
 TIMED = 20  # batches
@@ -237,10 +239,12 @@ def pictured(
 
     Raises:
         Diverged: they are not finite.
+        OutOfMemory: one at a time takes more than the memory budget.
     """
     noise_seed = bench.task.quality.noise_seed if seed is None else seed
     about = unet, sampler.solver, levels, bench.start(noise_seed, count), bench.labels(count)
-    images = generate(*about, sampler.guidance, bench.task.quality.batch)
+    draw = functools.partial(generate, *about, sampler.guidance)
+    images = in_parts("sampling images", bench.task.quality.batch, draw)
     if not np.isfinite(images).all():
         raise Diverged("its images are not finite")
     return images
@@ -365,8 +369,9 @@ def at_resolutions(
             found[f"retention_{side}px"] = 0.0
             continue
         levels, start = model.levels * side / spec.resolution, bench.start(seed, side=side)
-        about = labels, model.sampler.guidance, bench.task.quality.batch
-        images = generate(model.unet, model.sampler.solver, levels, start, *about)
+        about = model.unet, model.sampler.solver, levels, start, labels, model.sampler.guidance
+        draw = functools.partial(generate, *about)
+        images = in_parts(f"sampling images of {side} px", bench.task.quality.batch, draw)
         if not np.isfinite(images).all():
             found[f"retention_{side}px"] = 0.0
             continue

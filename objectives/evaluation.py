@@ -18,7 +18,6 @@ import mlx.core as mx
 
 from ado_nas.bench import Bench, open_bench, parts
 from ado_nas.device import environment, real
-from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged, OutOfMemory, StudyError
 from ado_nas.files import write_json
@@ -42,7 +41,7 @@ from ado_nas.reference import (
     yardstick,
 )
 from ado_nas.specs import Candidate, TaskSpec, from_dict, to_dict
-from ado_nas.training.budget import Account, accounting, within
+from ado_nas.training.budget import Account, accounting
 from objectives.adaptation import beginning, course, decisions, resolutions
 from objectives.constraints import reason, violations
 from objectives.forecast import Forecast, networks
@@ -66,15 +65,19 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
     Raises:
         NegativeVerdict: the teacher is not worth imitating.
     """
-    bench = open_bench(task, workspace, progress)
-    started = time.monotonic()
+    with accounting(task.memory_budget_mb):
+        return _prepared(open_bench(task, workspace, progress), workspace, progress)
+
+
+def _prepared(bench: Bench, workspace: Path, progress: Progress) -> dict[str, Any]:
+    task, started = bench.task, time.monotonic()
     facts = measure_reference(bench, workspace, progress)
     check_teacher(facts["reference"], task.worst_teacher)
     took = round(time.monotonic() - started, 2)
     seconds = {**bench.seconds, "reference": took}
     if bench.supernet is not None:
         facts["reference"]["supernet"] = str(bench.supernet.folder or "")
-    about = {"task": to_dict(bench.task), "hardware": to_dict(real().hardware)}
+    about = {"task": to_dict(task), "hardware": to_dict(real().hardware)}
     places = {name: str(folder) for name, folder in parts(bench, workspace).items()}
     return {**facts, **about, "seconds": seconds, "parts": places}
 
@@ -192,7 +195,7 @@ class _Evaluation:
             if self.timed:
                 self._predict(kept, limits, figures)
                 figures.update(self._speed(model))
-        return self._scored(candidate, model, seed, folder, limits, figures)
+        return self._scored(candidate, model, seed, folder, limits, figures, memory)
 
     def _speed(self, model: Model) -> dict[str, float]:
         yard = yardstick(self.bench, self.facts["reference"])
@@ -227,10 +230,10 @@ class _Evaluation:
         folder: Path,
         limits: Limits,
         figures: dict[str, Any],
+        memory: Account,
     ) -> Outcome:
         bench = self.bench
-        with within(f"sampling {bench.task.quality.batch} images at a time"):
-            images = pictured(bench, model.unet, model.sampler, model.levels)
+        images = pictured(bench, model.unet, model.sampler, model.levels)
         quality = bench.judge.score(images)
         figures.update(quality_figures(quality))
         if self.timed:
@@ -238,7 +241,7 @@ class _Evaluation:
         else:
             figures.update(compared(self.facts["reference"], quality))
         about = bench, model, self.facts["reference"], bench.task.quality.noise_seed
-        figures.update(at_resolutions(*about))
+        figures.update({**at_resolutions(*about), **_memory(memory)})
         save_grid(folder / "samples.png", images)
         card = {
             "kind": "student",
@@ -381,17 +384,23 @@ def remeasure(
     Returns:
         One entry a folder, as `EvaluationModule.remeasure` promises.
     """
-    bench = open_bench(task, workspace)
+    with accounting(task.memory_budget_mb):
+        return _measured_again(open_bench(task, workspace), workspace, folders, progress)
+
+
+def _measured_again(
+    bench: Bench, workspace: Path, folders: list[Path], progress: Progress
+) -> list[dict[str, Any]]:
+    task = bench.task
     facts = measure_reference(bench, workspace, silent)
     judge, again = judged_again(bench, workspace, progress, "measuring the reference again")
     other = {**facts, "reference": {**facts["reference"], **again}}
-    start, labels = bench.start(task.quality.report_noise_seed), bench.labels()
     yard = yardstick(bench, facts["reference"])
     rows = []
     for i, folder in enumerate(folders):
         model = load_model(folder)
-        drawn = generate(model.unet, model.sampler.solver, model.levels, start, labels)
-        quality = judge.score(drawn)
+        seed = task.quality.report_noise_seed
+        quality = judge.score(pictured(bench, model.unet, model.sampler, model.levels, seed))
         found = {**model.card["figures"], **sampling_figures(model, task.latency_batch, yard)}
         row = {**quality_figures(quality), **comparison(other, quality, found)}
         before = model.card["figures"]

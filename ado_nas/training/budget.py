@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -23,6 +23,8 @@ from ado_nas.models.unet import UNet
 from ado_nas.runtime import memory_share, metal_limits
 from ado_nas.training.step import WHOLE, Stepper, Way
 from ado_nas.training.ways import choose, refusal
+
+T = TypeVar("T")
 
 # Of what a network's layers put out: no training took more of MLX's memory.
 _ROUGHLY = 16
@@ -193,7 +195,7 @@ def held(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
         try:
             loss = stepper(*batch)
         except RuntimeError as error:
-            if not any(words in str(error) for words in _FAILURES):
+            if not _is_failure(error):
                 raise
             peak = account.limit + 1
         peak = max(peak, mx.get_peak_memory())
@@ -205,25 +207,47 @@ def held(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
         account.mended(stepper, shape, peak)
 
 
-@contextlib.contextmanager
-def within(what: str) -> Iterator[None]:
-    """Check a block of work against the budget after it is done.
+def in_parts(what: str, rows: int, work: Callable[[int], T]) -> T:
+    """Do work on so many rows at a time, on half as many where that took more than the budget.
 
     Args:
-        what: is done, in words.
+        what: is done to rows, in words.
+        rows: at a time, at first.
+        work: takes rows at a time; done again with fewer.
+
+    Returns:
+        What `work` returned.
 
     Raises:
-        OutOfMemory: it took more.
+        OutOfMemory: one row at a time takes more.
     """
     account: Account | None = getattr(_local, "account", None)
-    mx.reset_peak_memory()
-    yield
-    peak = mx.get_peak_memory()
-    if account is not None and peak > account.limit:
-        raise OutOfMemory(
-            f"{what} took {peak / 1e6:.0f} MB for its arrays, and a memory budget of "
-            f"{account.budget / 1e6:.0f} MB has room for {account.limit / 1e6:.0f} MB"
+    if account is None:
+        return work(rows)
+    while True:
+        mx.reset_peak_memory()
+        try:
+            done, peak = work(rows), mx.get_peak_memory()
+        except RuntimeError as error:
+            if not _is_failure(error):
+                raise
+            peak = account.limit + 1
+        if peak <= account.limit:
+            return done
+        if rows == 1:
+            raise OutOfMemory(
+                f"{what} 1 at a time took {peak / 1e6:.0f} MB for its arrays, and a memory budget "
+                f"of {account.budget / 1e6:.0f} MB has room for {account.limit / 1e6:.0f} MB"
+            )
+        account.changes.append(
+            {"what": what, "peak_mb": round(peak / 1e6, 3), "rows": [rows, rows // 2]}
         )
+        rows //= 2
+
+
+def _is_failure(error: RuntimeError) -> bool:
+    """Whether memory could not be had."""
+    return any(words in str(error) for words in _FAILURES)
 
 
 def smaller(way: Way, batch: int, grain: int = 1) -> Way | None:

@@ -127,7 +127,9 @@ def test_budget_too_small_for_the_cheapest_candidate_is_said_before_anything_is_
     make_config: Make, tmp_path: Path
 ) -> None:
     config = make_config(task={"memory_budget_mb": 30.0}, space=TINY)
-    with pytest.raises(NegativeVerdict, match=r"30 MB is too small for batch 1 .* or more") as said:
+    with pytest.raises(
+        NegativeVerdict, match=r"30 MB is too small for batch 1 .* or more"
+    ) as said:
         search(config, tmp_path, lambda stage, *_: pytest.fail(stage))
     assert said.value.exit_code == 1
 

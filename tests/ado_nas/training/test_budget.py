@@ -10,7 +10,7 @@ from ado_nas.errors import Diverged, OutOfMemory
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.specs import UNetSpec
 from ado_nas.training import budget
-from ado_nas.training.budget import accounting, held, smaller, within
+from ado_nas.training.budget import accounting, held, in_parts, smaller
 from ado_nas.training.step import WHOLE, Stepper, Way, schedule
 
 SPEC = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "none"), activation="relu")
@@ -125,19 +125,19 @@ def test_inner_accounts_have_the_outer_budget(monkeypatch: pytest.MonkeyPatch) -
         assert not shared.given
 
 
-def test_work_beyond_the_budget_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_beyond_the_budget_is_done_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "outside_bytes", lambda: 0)
-    with accounting(28), within("making zeros"):
-        mx.eval(mx.zeros((10,)))
-    wide = mx.zeros((600, 1000)) + 1
-    with (
-        accounting(26),  # 0.8 MB for arrays
-        pytest.raises(
-            OutOfMemory, match=r"making ones took \d+ MB for its arrays, and .* of 26 MB"
-        ),
-        within("making ones"),
-    ):
-        mx.eval(wide)
+
+    def ones(rows: int) -> int:
+        mx.eval(mx.zeros((rows, 100_000)) + 1)
+        return rows
+
+    assert in_parts("making ones", 8, ones) == 8  # without a budget
+    with accounting(26) as account:  # 0.8 MB for arrays
+        assert in_parts("making ones", 8, ones) == 2
+        assert [c["rows"] for c in account.changes] == [[8, 4], [4, 2]]
+        with pytest.raises(OutOfMemory, match=r"ones 1 at a time took \d MB .* of 26 MB"):
+            in_parts("making ones", 2, lambda rows: ones(10 * rows))
 
 
 def test_smaller_ways_end_with_one_row_and_checkpointing() -> None:
