@@ -543,9 +543,9 @@ def doctor(
     if preset and model:
         raise ConfigError(f"--preset {preset} and --model {model}: give one of them")
     if preset or model:
-        spec, wanted = _trained_as(preset, model, resolution, workspace)
+        spec, wanted, sampled = _trained_as(preset, model, resolution, workspace)
         tables = workspace / "cache" / "operators"
-        patient = Patient(spec, batch or wanted, memory_budget_mb or 0.0, tables)
+        patient = Patient(spec, batch or wanted, memory_budget_mb or 0.0, tables, sampled)
     elif resolution or batch or memory_budget_mb:
         raise ConfigError("--resolution, --batch and --memory-budget-mb need --preset or --model")
     found = examine(patient)
@@ -777,19 +777,19 @@ def _recorded_folder(study: str, number: int, workspace: Path) -> Path | None:
 
 def _trained_as(
     preset: str | None, model: str | None, resolution: int | None, workspace: Path
-) -> tuple[UNetSpec, int]:
-    """A teacher's network and batch, or a model's, at a resolution."""
-    from ado_nas.specs import TeacherSpec, UNetSpec, from_dict
+) -> tuple[UNetSpec, int, int]:
+    """A teacher's network, or a model's, at a resolution; its batches in training and sampling."""
+    from ado_nas.specs import QualitySpec, TeacherSpec, UNetSpec, from_dict
 
     if model:
         told = json.loads((_model_folder(model, workspace) / "spec.json").read_text())
         spec = from_dict(UNetSpec, told)
         spec = dataclasses.replace(spec, resolution=resolution or spec.resolution)
-        return spec, TeacherSpec().batch
+        return spec, TeacherSpec().batch, QualitySpec().batch
     from studies.config import resolve
 
-    teacher = resolve(preset, None, {"resolution": resolution}).task.teacher
-    return teacher.unet, teacher.batch
+    task = resolve(preset, None, {"resolution": resolution}).task
+    return task.teacher.unet, task.teacher.batch, task.quality.batch
 
 
 def _study_model(study: str, name: str, workspace: Path) -> Path:

@@ -45,6 +45,7 @@ class Patient:
     batch: int
     budget_mb: float = 0.0  # of the process; 0: the device's
     tables: Path | None = None  # folder of the tables of operators
+    sampled: int | None = None  # images at a time; None: as many as it is trained on
 
 
 def examine(patient: Patient | None = None) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], 
     """A network's plan and layers, and what to say of them."""
     spec = patient.spec
     budget = int(patient.budget_mb * 1e6) or found.memory_budget_bytes
-    made = plan(spec, patient.batch, budget)
+    made = plan(spec, patient.batch, budget, sampled=patient.sampled)
     # Searches time operators at the batch that they time students at.
     table = kept_table(TaskSpec.latency_batch, patient.tables) if patient.tables else None
     layers = profile_layers(spec, table)
@@ -100,24 +101,26 @@ def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], 
         "rows": made.rows,
         "micro_batches": made.micro_batches,
         "checkpointing": made.checkpointing,
-        "dtype": made.dtype,
+        "sampled": made.sampled,
         "budget_mb": round(made.budget / 1e6, 1),
         "process_mb": round(made.process / 1e6, 1),
         "training_mb": round(made.training / 1e6, 3),
         "sampling_mb": round(made.sampling / 1e6, 3),
     }
     network = {"plan": told, "layers": [dataclasses.asdict(layer) for layer in layers]}
-    return network, [planned(made), *_unsuited(spec, found)]
+    return network, [*planned(made), *_unsuited(spec, found)]
 
 
-def planned(made: MemoryPlan) -> str:
-    """A plan in a sentence."""
+def planned(made: MemoryPlan) -> list[str]:
+    """A plan in a sentence, and a second one where sampling does not fit."""
     way = "at once" if made.micro_batches == 1 else f"{made.rows} at a time"
     kept = ", computing blocks again for the gradient" if made.checkpointing else ""
-    return (
-        f"train {made.batch} images of {made.resolution} px {way}{kept}: about "
-        f"{made.process / 1e6:.0f} MB of {made.budget / 1e6:.0f} MB"
-    )
+    taken = f"about {made.process / 1e6:.0f} MB of {made.budget / 1e6:.0f} MB"
+    trained = f"train {made.batch} images of {made.resolution} px {way}{kept}"
+    lines = [f"{trained} and sample {made.sampled}: {taken}"]
+    if made.process > made.budget:
+        lines.append(f"sampling {made.sampled} at a time takes too much: lower task.quality.batch")
+    return lines
 
 
 def _unsuited(spec: UNetSpec, found: DeviceProfile) -> list[str]:

@@ -27,8 +27,8 @@ class MemoryPlan:
     budget: int  # of the whole process; on CUDA, of the GPU's memory
     outside: int  # of the budget: the process beside MLX's arrays
     training: int  # predicted peak of MLX's memory
-    sampling: int  # likewise, of as many images as are trained on at a time
-    dtype: str = "float32"
+    sampling: int  # likewise
+    sampled: int  # images at a time
 
     @property
     def micro_batches(self) -> int:
@@ -52,6 +52,7 @@ def plan(
     budget: int,
     resolution: int | None = None,
     outside: int | None = None,
+    sampled: int | None = None,
 ) -> MemoryPlan:
     """Plan a training by the network's spec alone.
 
@@ -61,6 +62,7 @@ def plan(
         budget: bytes that the process may take.
         resolution: to train at; None for the network's own.
         outside: bytes of the process beside MLX's arrays; None for this one's, now.
+        sampled: images that are sampled at a time; None for as many as are trained on.
 
     Returns:
         The quickest plan that fits, by a model of time.
@@ -80,11 +82,12 @@ def plan(
         raise OutOfMemory(refusal(found.predicted, budget, outside) + _smaller(spec, budget))
     rows = found.way.rows or batch
     levels = karras_levels(2, 0.01, 10.0)  # which ones does not matter
-    sampling = sampling_bytes(spec, "ddim", levels, rows)
+    sampled = sampled or rows
     return MemoryPlan(
         *(spec.resolution, batch, rows, found.way.recompute, budget, outside),
         training=found.predicted,
-        sampling=sampling,
+        sampling=sampling_bytes(spec, "ddim", levels, sampled),
+        sampled=sampled,
     )
 
 

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from ado_nas import doctor
+from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import OutOfMemory, SpecError
 from ado_nas.measure.cost import cost
+from ado_nas.measure.footprint import sampling_bytes
 from ado_nas.measure.operators import operators
 from ado_nas.measure.predictor import Predictor
 from ado_nas.measure.profile import profile_layers
@@ -23,6 +25,16 @@ def test_smaller_budgets_are_planned_in_smaller_parts_of_the_same_batch() -> Non
     tight = plan(SPEC, 16, roomy.process - 500_000, outside=OUTSIDE)
     assert tight.batch == 16 and tight.rows < 16 and tight.training < roomy.training
     assert tight.process <= roomy.process - 500_000
+
+
+def test_sampling_is_planned_for_the_batch_that_is_sampled() -> None:
+    few, many = (plan(SPEC, 4, 1_000_000_000, outside=OUTSIDE, sampled=n) for n in (None, 100))
+    assert (few.sampled, many.sampled) == (4, 100) and few.training == many.training
+    levels = karras_levels(2, 0.1, 10.0)
+    assert many.sampling == sampling_bytes(SPEC, "ddim", levels, 100) > few.sampling
+    tight = dataclasses.replace(many, budget=many.process - 1)
+    assert len(doctor.planned(many)) == 1
+    assert "sampling 100 at a time takes too much" in doctor.planned(tight)[1]
 
 
 def test_budget_too_small_for_one_image_names_what_would_do() -> None:
