@@ -43,7 +43,8 @@ class Patient:
 
     spec: UNetSpec
     batch: int
-    budget_mb: float = 0.0  # of the process; 0: the device's
+    budget_mb: float = 0.0  # of the process; 0: its share of the device's
+    alone: bool = True  # a teacher; a student trains beside those of a search's other workers
     tables: Path | None = None  # folder of the tables of operators
     sampled: int | None = None  # images at a time; None: as many as it is trained on
 
@@ -90,7 +91,8 @@ def examine(patient: Patient | None = None) -> dict[str, Any]:
 def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], list[str]]:
     """A network's plan and layers, and what to say of them."""
     spec = patient.spec
-    budget = int(patient.budget_mb * 1e6) or found.memory_budget_bytes
+    workers = 1 if patient.alone else _workers(found)
+    budget = int(patient.budget_mb * 1e6) or share(found, workers)
     made = plan(spec, patient.batch, budget, sampled=patient.sampled)
     # Searches time operators at the batch that they time students at.
     table = kept_table(TaskSpec.latency_batch, patient.tables) if patient.tables else None
@@ -142,13 +144,14 @@ def _unsuited(spec: UNetSpec, found: DeviceProfile) -> list[str]:
 
 
 def memory_plan(found: DeviceProfile) -> dict[str, float]:
-    """Gigabytes (10^9 bytes): what there is and what to plan for.
+    """Gigabytes (10^9 bytes): what there is, what to plan for, and what each worker of it has.
 
     Of a real device also what is available and, on Metal, what long work may wire and cache.
     """
     plan = {
         "total_gb": round(found.memory_bytes / 1e9, 1),
         "budget_gb": round(found.memory_budget_bytes / 1e9, 1),
+        "worker_budget_gb": round(share(found, _workers(found)) / 1e9, 1),
     }
     if found.faked:
         return plan
@@ -157,6 +160,17 @@ def memory_plan(found: DeviceProfile) -> dict[str, float]:
     with runtime.metal_limits() as limits:
         plan |= {f"{name}_limit_gb": round(size / 1e9, 1) for name, size in limits.items()}
     return plan
+
+
+def share(found: DeviceProfile, workers: int) -> int:
+    """Bytes of a device's budget that each of a search's workers may take."""
+    with runtime.core_share(workers):
+        return int(found.memory_budget_bytes * runtime.memory_share())
+
+
+def _workers(found: DeviceProfile) -> int:
+    """Of a search, by default."""
+    return runtime.default_workers() if found.kind == "cpu" else 1
 
 
 def recommendations(found: DeviceProfile, started: dict[str, Any]) -> list[str]:

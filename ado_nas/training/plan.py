@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from ado_nas.device import own_memory
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation.student import landing_loss
 from ado_nas.errors import OutOfMemory
@@ -25,7 +26,7 @@ class MemoryPlan:
     rows: int  # at a time
     checkpointing: bool
     budget: int  # of the whole process; on CUDA, of the GPU's memory
-    outside: int  # of the budget: the process beside MLX's arrays
+    outside: int  # of the budget: the process beside MLX's arrays; 0 on CUDA
     training: int  # predicted peak of MLX's memory
     sampling: int  # likewise
     sampled: int  # images at a time
@@ -72,7 +73,8 @@ def plan(
         SpecError: the network cannot be trained at this resolution.
     """
     spec = dataclasses.replace(spec, resolution=resolution or spec.resolution).canonical
-    outside = outside_bytes() if outside is None else outside
+    if outside is None:
+        outside = 0 if own_memory() else outside_bytes()
 
     def measure(way: Way) -> int:
         return training_bytes(spec, batch, landing_loss, way)
