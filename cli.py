@@ -50,7 +50,7 @@ Artifacts = Annotated[
 ]
 Channels = Annotated[
     int | None,
-    typer.Option(help="Turn a folder's images grey (1) or RGB (3)."),
+    typer.Option(help="Turn a folder's images gray (1) or RGB (3)."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="What every random draw starts from.")]
 DEFAULT = Path("ado-runs")

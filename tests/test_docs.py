@@ -13,6 +13,14 @@ import typer
 import cli
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ado_nas", "search_spaces", "objectives", "studies", "reports", "benchmarks", "docs")
+BRITISH = re.compile(
+    r"\b(grey|(dis|en)?colour|favour|behaviour|neighbour|licence|judgement|artefact|fulfil\b"
+    r"|distils?\b|cent(re|red)\b|catalogue|programme\b|learnt|whilst|(label|model|cancel|travel)l(ed|ing)"
+    r"|(optim|normal|initial|general|minim|maxim|real|organ|summar|parametr|quant|visual)is(e|ed|es"
+    r"|ing|ation)\b|analys(e|ed|ing)\b)",
+    re.IGNORECASE,
+)
 LINE = re.compile(r"(?:uv run )?(?:python cli\.py|ado-nas)((?: [^\n`|#]*)?)")
 
 
@@ -79,3 +87,18 @@ def test_command_lines_of_the_readme_parse() -> None:
 def test_links_of_the_readme_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / "README.md").read_text())
     assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_spelling_is_american() -> None:
+    files = [ROOT / "cli.py", *ROOT.glob("*.md")]
+    for package in PACKAGES:
+        for kind in ("py", "md", "toml", "js", "css", "html"):
+            files += (ROOT / package).rglob(f"*.{kind}")
+    assert len(files) > 200
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {match[0]}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for match in BRITISH.finditer(line)
+    ]
+    assert found == []
