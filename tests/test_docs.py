@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 import cli
+from studies.config import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ado_nas", "search_spaces", "objectives", "studies", "reports", "benchmarks", "docs")
@@ -82,6 +84,24 @@ def test_command_lines_of_the_readme_parse() -> None:
     assert lines
     for words in lines:
         parse(words)
+
+
+def test_settings_of_the_readme_are_taken(tmp_path: Path) -> None:
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found
+    for text in found:
+        (tmp_path / "given.toml").write_text(text)
+        resolve(None, tmp_path / "given.toml", {})
+
+
+def test_extras_of_the_readme_are_those_that_there_are() -> None:
+    text = (ROOT / "README.md").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (line,) = re.findall(r"Extras are installed by name.*?\)", text, re.DOTALL)
+    named = re.findall(r"--extra (\w+)", line) + re.findall(r"`(\w+)`", line)
+    assert sorted(named) == sorted(extras)
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
