@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ado_nas.specs import UNetSpec
+    from ado_nas.doctor import Patient
     from studies.record import StudyRecord
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ Artifacts = Annotated[
 ]
 Channels = Annotated[
     int | None,
-    typer.Option(help="Turn a folder's images grey (1) or RGB (3)."),
+    typer.Option(help="Turn a folder's images gray (1) or RGB (3)."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="What every random draw starts from.")]
 DEFAULT = Path("ado-runs")
@@ -93,7 +93,8 @@ def search(
     max_size_mb: Annotated[float | None, typer.Option(help="Limit of the weights.")] = None,
     max_memory_mb: Annotated[float | None, typer.Option(help="Limit of peak memory.")] = None,
     memory_budget_mb: Annotated[
-        float | None, typer.Option(help="What each process may take; the device's if left out.")
+        float | None,
+        typer.Option(help="What each process may take; a share of the device's if left out."),
     ] = None,
     min_retention: Annotated[float | None, typer.Option(help="Least quality kept.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
@@ -526,7 +527,8 @@ def doctor(
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a training step.")] = None,
     memory_budget_mb: Annotated[
-        float | None, typer.Option(help="What a process may take; the device's if left out.")
+        float | None,
+        typer.Option(help="What a process may take; a share of the device's if left out."),
     ] = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
@@ -535,7 +537,7 @@ def doctor(
 
     Example: python cli.py doctor --preset shapes16 --resolution 32 --batch 64
     """
-    from ado_nas.doctor import Patient, examine
+    from ado_nas.doctor import examine
     from ado_nas.errors import ConfigError
     from reports import terminal
 
@@ -543,9 +545,13 @@ def doctor(
     if preset and model:
         raise ConfigError(f"--preset {preset} and --model {model}: give one of them")
     if preset or model:
-        spec, wanted = _trained_as(preset, model, resolution, workspace)
-        tables = workspace / "cache" / "operators"
-        patient = Patient(spec, batch or wanted, memory_budget_mb or 0.0, tables)
+        patient = _patient(preset, model, resolution, workspace)
+        patient = dataclasses.replace(
+            patient,
+            batch=batch or patient.batch,
+            budget_mb=memory_budget_mb or 0.0,
+            tables=workspace / "cache" / "operators",
+        )
     elif resolution or batch or memory_budget_mb:
         raise ConfigError("--resolution, --batch and --memory-budget-mb need --preset or --model")
     found = examine(patient)
@@ -775,21 +781,28 @@ def _recorded_folder(study: str, number: int, workspace: Path) -> Path | None:
     return next((Path(t.folder) for t in trials if t.number == number and t.folder), None)
 
 
-def _trained_as(
+def _patient(
     preset: str | None, model: str | None, resolution: int | None, workspace: Path
-) -> tuple[UNetSpec, int]:
-    """A teacher's network and batch, or a model's, at a resolution."""
-    from ado_nas.specs import TeacherSpec, UNetSpec, from_dict
+) -> Patient:
+    """A teacher's network, or a model's, at a resolution, with its batches."""
+    from ado_nas.doctor import Patient
+    from ado_nas.modelfolder import load_model
+    from ado_nas.specs import DistillationSpec, QualitySpec
 
     if model:
-        told = json.loads((_model_folder(model, workspace) / "spec.json").read_text())
-        spec = from_dict(UNetSpec, told)
-        spec = dataclasses.replace(spec, resolution=resolution or spec.resolution)
-        return spec, TeacherSpec().batch
+        loaded = load_model(_model_folder(model, workspace))
+        spec, drawn = loaded.unet.spec, loaded.card.get("candidate")
+        trained = drawn["distillation"] if drawn else loaded.card.get("training", {})
+        return Patient(
+            dataclasses.replace(spec, resolution=resolution or spec.resolution),
+            trained.get("batch", DistillationSpec().batch),
+            alone=not drawn,
+            sampled=QualitySpec().batch,
+        )
     from studies.config import resolve
 
-    teacher = resolve(preset, None, {"resolution": resolution}).task.teacher
-    return teacher.unet, teacher.batch
+    task = resolve(preset, None, {"resolution": resolution}).task
+    return Patient(task.teacher.unet, task.teacher.batch, sampled=task.quality.batch)
 
 
 def _study_model(study: str, name: str, workspace: Path) -> Path:

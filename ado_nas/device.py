@@ -93,6 +93,11 @@ def real() -> DeviceProfile:
     return describe(seen())
 
 
+def own_memory() -> bool:
+    """Whether arrays are in a GPU's memory, where nothing else of the process is."""
+    return real().kind == "cuda"
+
+
 def seen() -> Seen:
     """What the system says of the default device."""
     device = mx.default_device()

@@ -43,8 +43,10 @@ class Patient:
 
     spec: UNetSpec
     batch: int
-    budget_mb: float = 0.0  # of the process; 0: the device's
+    budget_mb: float = 0.0  # of the process; 0: its share of the device's
+    alone: bool = True  # a teacher; a student trains beside those of a search's other workers
     tables: Path | None = None  # folder of the tables of operators
+    sampled: int | None = None  # images at a time; None: as many as it is trained on
 
 
 def examine(patient: Patient | None = None) -> dict[str, Any]:
@@ -89,8 +91,9 @@ def examine(patient: Patient | None = None) -> dict[str, Any]:
 def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], list[str]]:
     """A network's plan and layers, and what to say of them."""
     spec = patient.spec
-    budget = int(patient.budget_mb * 1e6) or found.memory_budget_bytes
-    made = plan(spec, patient.batch, budget)
+    workers = 1 if patient.alone else _workers(found)
+    budget = int(patient.budget_mb * 1e6) or share(found, workers)
+    made = plan(spec, patient.batch, budget, sampled=patient.sampled)
     # Searches time operators at the batch that they time students at.
     table = kept_table(TaskSpec.latency_batch, patient.tables) if patient.tables else None
     layers = profile_layers(spec, table)
@@ -100,24 +103,26 @@ def _looked_at(patient: Patient, found: DeviceProfile) -> tuple[dict[str, Any], 
         "rows": made.rows,
         "micro_batches": made.micro_batches,
         "checkpointing": made.checkpointing,
-        "dtype": made.dtype,
+        "sampled": made.sampled,
         "budget_mb": round(made.budget / 1e6, 1),
         "process_mb": round(made.process / 1e6, 1),
         "training_mb": round(made.training / 1e6, 3),
         "sampling_mb": round(made.sampling / 1e6, 3),
     }
     network = {"plan": told, "layers": [dataclasses.asdict(layer) for layer in layers]}
-    return network, [planned(made), *_unsuited(spec, found)]
+    return network, [*planned(made), *_unsuited(spec, found)]
 
 
-def planned(made: MemoryPlan) -> str:
-    """A plan in a sentence."""
+def planned(made: MemoryPlan) -> list[str]:
+    """A plan in a sentence, and a second one where sampling does not fit."""
     way = "at once" if made.micro_batches == 1 else f"{made.rows} at a time"
     kept = ", computing blocks again for the gradient" if made.checkpointing else ""
-    return (
-        f"train {made.batch} images of {made.resolution} px {way}{kept}: about "
-        f"{made.process / 1e6:.0f} MB of {made.budget / 1e6:.0f} MB"
-    )
+    taken = f"about {made.process / 1e6:.0f} MB of {made.budget / 1e6:.0f} MB"
+    trained = f"train {made.batch} images of {made.resolution} px {way}{kept}"
+    lines = [f"{trained} and sample {made.sampled}: {taken}"]
+    if made.process > made.budget:
+        lines.append(f"sampling {made.sampled} at a time takes too much: lower task.quality.batch")
+    return lines
 
 
 def _unsuited(spec: UNetSpec, found: DeviceProfile) -> list[str]:
@@ -139,13 +144,14 @@ def _unsuited(spec: UNetSpec, found: DeviceProfile) -> list[str]:
 
 
 def memory_plan(found: DeviceProfile) -> dict[str, float]:
-    """Gigabytes (10^9 bytes): what there is and what to plan for.
+    """Gigabytes (10^9 bytes): what there is, what to plan for, and what each worker of it has.
 
     Of a real device also what is available and, on Metal, what long work may wire and cache.
     """
     plan = {
         "total_gb": round(found.memory_bytes / 1e9, 1),
         "budget_gb": round(found.memory_budget_bytes / 1e9, 1),
+        "worker_budget_gb": round(share(found, _workers(found)) / 1e9, 1),
     }
     if found.faked:
         return plan
@@ -154,6 +160,17 @@ def memory_plan(found: DeviceProfile) -> dict[str, float]:
     with runtime.metal_limits() as limits:
         plan |= {f"{name}_limit_gb": round(size / 1e9, 1) for name, size in limits.items()}
     return plan
+
+
+def share(found: DeviceProfile, workers: int) -> int:
+    """Bytes of a device's budget that each of a search's workers may take."""
+    with runtime.core_share(workers):
+        return int(found.memory_budget_bytes * runtime.memory_share())
+
+
+def _workers(found: DeviceProfile) -> int:
+    """Of a search, by default."""
+    return runtime.default_workers() if found.kind == "cpu" else 1
 
 
 def recommendations(found: DeviceProfile, started: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ def standing(
 ) -> dict[str, float]:
     """The quality of a student as it stands, on the noise that it will be judged by.
 
-    The gap is free of the bias of few images, so the floor is the one of the final judgement.
+    The gap is free of the bias of few images, so the floor is the one of the final judgment.
 
     Args:
         bench: noise, labels and judge.

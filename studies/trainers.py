@@ -1,4 +1,4 @@
-"""Finalists trained again from other seeds: who they are, their processes, their judgement."""
+"""Finalists trained again from other seeds: who they are, their processes, their judgment."""
 
 from __future__ import annotations
 

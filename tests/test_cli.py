@@ -200,6 +200,24 @@ def test_doctor_reports_device_runtime_and_recommendations() -> None:
     assert any("ADO_RUNTIME" in line for line in found["recommendations"])
 
 
+@pytest.mark.parametrize(
+    ("card", "batch", "alone"),
+    [
+        ({"kind": "teacher", "training": {"batch": 48}}, 48, True),
+        ({"kind": "student", "candidate": {"distillation": {"batch": 16}}}, 16, False),
+        ({}, 32, True),
+    ],
+)
+def test_doctor_plans_a_model_as_its_card_says_it_was_trained(
+    tmp_path: Path, card: dict[str, Any], batch: int, alone: bool
+) -> None:
+    unet = build_unet(UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)))
+    save_model(tmp_path, unet, SamplerSpec(), karras_levels(2, 0.1, 1.0), card)
+    found = cli._patient(None, str(tmp_path), None, tmp_path)
+    assert (found.batch, found.alone, found.sampled) == (batch, alone, 100)
+    assert found.spec == unet.spec
+
+
 def test_dry_run_plans_without_touching_the_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import pytest
 import typer
 
 import cli
+from studies.config import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ado_nas", "search_spaces", "objectives", "studies", "reports", "benchmarks", "docs")
+BRITISH = re.compile(
+    r"\b(grey|(dis|en)?colour|favour|behaviour|neighbour|licence|judgement|artefact|fulfil\b"
+    r"|distils?\b|cent(re|red)\b|catalogue|programme\b|learnt|whilst|(label|model|cancel|travel)l(ed|ing)"
+    r"|(optim|normal|initial|general|minim|maxim|real|organ|summar|parametr|quant|visual)is(e|ed|es"
+    r"|ing|ation)\b|analys(e|ed|ing)\b)",
+    re.IGNORECASE,
+)
 LINE = re.compile(r"(?:uv run )?(?:python cli\.py|ado-nas)((?: [^\n`|#]*)?)")
 
 
@@ -76,6 +86,39 @@ def test_command_lines_of_the_readme_parse() -> None:
         parse(words)
 
 
+def test_settings_of_the_readme_are_taken(tmp_path: Path) -> None:
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found
+    for text in found:
+        (tmp_path / "given.toml").write_text(text)
+        resolve(None, tmp_path / "given.toml", {})
+
+
+def test_extras_of_the_readme_are_those_that_there_are() -> None:
+    text = (ROOT / "README.md").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (line,) = re.findall(r"Extras are installed by name.*?\)", text, re.DOTALL)
+    named = re.findall(r"--extra (\w+)", line) + re.findall(r"`(\w+)`", line)
+    assert sorted(named) == sorted(extras)
+
+
 def test_links_of_the_readme_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / "README.md").read_text())
     assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_spelling_is_american() -> None:
+    files = [ROOT / "cli.py", *ROOT.glob("*.md")]
+    for package in PACKAGES:
+        for kind in ("py", "md", "toml", "js", "css", "html"):
+            files += (ROOT / package).rglob(f"*.{kind}")
+    assert len(files) > 200
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {match[0]}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for match in BRITISH.finditer(line)
+    ]
+    assert found == []

@@ -106,11 +106,11 @@ class Comparison:
         }
 
     def score(self, images: np.ndarray) -> Quality | None:
-        """The judgement of images (N, H, W, C); None where they are not finite."""
+        """The judgment of images (N, H, W, C); None where they are not finite."""
         return self.bench.judge.score(images) if np.isfinite(images).all() else None
 
     def figures(self, found: Quality | None) -> dict[str, Any]:
-        """A judgement as a row tells it."""
+        """A judgment as a row tells it."""
         if found is None:
             none = {"gap_interval": None, "retention_interval": None, "sliced": None}
             return {"gap": None, "retention": 0.0, **none}

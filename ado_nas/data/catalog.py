@@ -20,7 +20,7 @@ def datasets() -> list[dict[str, str]]:
     return [
         {
             "name": "digits",
-            "description": "1,797 handwritten digits of scikit-learn, grey, 10 classes",
+            "description": "1,797 handwritten digits of scikit-learn, gray, 10 classes",
             "resolutions": "8, 16, 32",
         },
         {
@@ -53,7 +53,7 @@ def check(spec: DataSpec) -> None:
     if spec.count < 0 or spec.seed < 0:
         raise DataError(f"count {spec.count} and seed {spec.seed}: neither may be negative")
     if spec.channels not in (0, 1, 3):
-        raise DataError(f"channels {spec.channels}: give 1 (grey) or 3 (RGB), or 0 for the files'")
+        raise DataError(f"channels {spec.channels}: give 1 (gray) or 3 (RGB), or 0 for the files'")
     if spec.channels and spec.name in _NAMED:
         raise DataError(
             f"channels {spec.channels} with {spec.name}: only folders are converted; leave it out"

@@ -17,7 +17,7 @@ FORMATS = ("PNG", "JPEG")
 class Header(NamedTuple):
     """What can be told of an image without decoding it."""
 
-    channels: int  # 1 where it is grey, else 3
+    channels: int  # 1 where it is gray, else 3
     side: int  # of its center square, px
     transparent: bool  # it has an alpha channel, or one color stands for none
 
@@ -25,8 +25,8 @@ class Header(NamedTuple):
 def header(path: Path) -> Header:
     """Read the header of a file; Pillow raises a dozen kinds of errors where that fails."""
     with Image.open(path, formats=FORMATS) as image:
-        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        return Header(1 if grey else 3, min(image.size), _transparent(image))
+        gray = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        return Header(1 if gray else 3, min(image.size), _transparent(image))
 
 
 def decode(content: bytes, side: int, channels: int) -> Floats:
@@ -35,7 +35,7 @@ def decode(content: bytes, side: int, channels: int) -> Floats:
     Args:
         content: a PNG or JPEG of any mode; transparency is laid over white.
         side: height and width wanted, px.
-        channels: 1 or 3 wanted; color turns grey by its luma (ITU-R 601).
+        channels: 1 or 3 wanted; color turns gray by its luma (ITU-R 601).
 
     Returns:
         (side, side, channels) in [-1, 1].
@@ -56,15 +56,15 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def _bands(image: Image.Image, channels: int) -> list[Image.Image]:
-    """Bands with values 0 to 255 in mode L, or F for 16-bit images; one of what is grey."""
+    """Bands with values 0 to 255 in mode L, or F for 16-bit images; one of what is gray."""
     if image.mode.startswith("I") or image.mode == "F":
         return [Image.fromarray(np.asarray(image, np.float32) / np.float32(257.0))]
-    grey = channels == 1 or image.mode in ("1", "L", "LA", "La")
+    gray = channels == 1 or image.mode in ("1", "L", "LA", "La")
     if _transparent(image):
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque)
         image = image.convert("RGB")
-    return list(image.convert("L" if grey else "RGB").split())
+    return list(image.convert("L" if gray else "RGB").split())
 
 
 def _float_band(band: Image.Image, side: int) -> Floats:

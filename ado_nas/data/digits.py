@@ -70,7 +70,7 @@ def _file() -> Path:
 
 
 def resize(images: Floats, side: int) -> Floats:
-    """Resize grey images by bicubic interpolation, clipped to [-1, 1].
+    """Resize gray images by bicubic interpolation, clipped to [-1, 1].
 
     Args:
         images: (N, H, W) in [-1, 1].

@@ -75,14 +75,14 @@ def read(spec: DataSpec, spool: BinaryIO) -> Source:
 
     Args:
         spec: `name` is the folder; a `count` above 0 takes that many images, drawn by seed;
-            `channels` of 1 or 3 turns all into grey or RGB.
+            `channels` of 1 or 3 turns all into gray or RGB.
         spool: an empty file that takes the decoded images, for they may be more than memory.
 
     Returns:
         Images (N, s, s, channels) in [-1, 1].
 
     Raises:
-        DataError: the folder is missing or empty, no file in it is readable, or some are grey,
+        DataError: the folder is missing or empty, no file in it is readable, or some are gray,
             others in color, and `channels` does not say what all shall be.
         OSError: the file cannot be written.
     """
@@ -159,16 +159,16 @@ def _common(headers: dict[Path, Header]) -> int:
     """The channels that all images have; 3 where there is no image.
 
     Raises:
-        DataError: some are grey and others in color.
+        DataError: some are gray and others in color.
     """
     first: dict[int, str] = {}
     for path, one in headers.items():
         first.setdefault(one.channels, path.as_posix())
     if len(first) > 1:
-        grey = sum(one.channels == 1 for one in headers.values())
+        gray = sum(one.channels == 1 for one in headers.values())
         raise DataError(
-            f"{grey} of {len(headers)} images are grey, such as {first[1]}, the others in color, "
-            f"such as {first[3]}; give --channels 3 to make all RGB, or 1 to make all grey"
+            f"{gray} of {len(headers)} images are gray, such as {first[1]}, the others in color, "
+            f"such as {first[3]}; give --channels 3 to make all RGB, or 1 to make all gray"
         )
     return next(iter(first), 3)
 
@@ -185,7 +185,7 @@ def _notes(headers: list[Header], paths: list[Path], spec: DataSpec, channels: i
             "to keep what is sharp"
         )
     if converted := sum(one.channels != channels for one in headers):
-        kind = "RGB" if channels == 3 else "grey"
+        kind = "RGB" if channels == 3 else "gray"
         notes.append(f"{converted} of {total} images were turned into {kind}")
     if clear := sum(one.transparent for one in headers):
         notes.append(f"{clear} of {total} images have transparency and were laid over white")

@@ -90,7 +90,7 @@ def read(spec: DataSpec) -> Source:
         spec: resolution, count, the share held out, flips and seed are looked at.
 
     Returns:
-        Images (N, resolution, resolution, 3) in [-1, 1], labelled with their photo; those held
+        Images (N, resolution, resolution, 3) in [-1, 1], labeled with their photo; those held
         out are the last ones.
     """
     check(spec)

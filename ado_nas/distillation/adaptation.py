@@ -38,7 +38,7 @@ class Gate:
     # training that is left makes up for more than that.
     tolerance: float = 0.25
     points: tuple[float, ...] = (0.1, 0.25, 0.4)  # of the iterations
-    recovery: float = 0.1  # of the iterations, between a change and its judgement
+    recovery: float = 0.1  # of the iterations, between a change and its judgment
     watched: int = 20  # batches before a point that the scores are averaged over
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ class _Before:
 
 
 class _Course:
-    """The stepper of a changing network, and the change that waits for its judgement."""
+    """The stepper of a changing network, and the change that waits for its judgment."""
 
     def __init__(
         self, adapted: Adapted, target: UNetSpec, spec: DistillationSpec, gate: Gate

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from ado_nas.device import own_memory
+
 _PHYS_FOOTPRINT = 72  # byte offset of ri_phys_footprint in rusage_info_v0, <sys/resource.h>
 _RUSAGE_BYTES = 96
 # What a heap takes beside the arrays in it: by the peaks of 30 networks on a Linux CPU.
@@ -66,15 +68,22 @@ def process_bytes() -> int:
 def process_bytes_of(arrays: int, outside: int) -> int:
     """The footprint of a process whose MLX arrays take so many bytes at their highest.
 
+    On CUDA, in the GPU's memory: of the arrays alone.
+
     Args:
         arrays: peak of MLX's memory.
         outside: as `outside_bytes` tells.
     """
-    return int(outside + _HEAP * arrays + _SPACE)
+    return arrays if own_memory() else int(outside + _HEAP * arrays + _SPACE)
 
 
 def arrays_within(process: int, outside: int) -> int:
-    """The peak of MLX's memory that a process of so many bytes has room for; 0 where none is."""
+    """The peak of MLX's memory that a process of so many bytes has room for; 0 where none is.
+
+    On CUDA, where bytes are of the GPU's memory, that is all of them.
+    """
+    if own_memory():
+        return process
     return max(0, int((process - outside - _SPACE) / _HEAP))
 
 

@@ -52,7 +52,7 @@ def features_folder(dataset: Dataset, spec: QualitySpec, cache: Path) -> Path:
 
 
 def figures(quality: Quality) -> dict[str, Any]:
-    """A judgement as flat values.
+    """A judgment as flat values.
 
     Args:
         quality: what the judge found.
@@ -85,7 +85,7 @@ def compared(reference: Mapping[str, Any], quality: Quality) -> dict[str, float]
 
 
 def gaussian(judge: Judge, dataset: Dataset) -> Quality:
-    """The judgement of Gaussian pixels with the training images' mean and covariance.
+    """The judgment of Gaussian pixels with the training images' mean and covariance.
 
     Args:
         judge: of the task.

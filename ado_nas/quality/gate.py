@@ -43,7 +43,7 @@ def verdict(
     interval over the noise sets.
 
     Args:
-        references: the reference's judgement on each noise set, with the names of `Quality`.
+        references: the reference's judgment on each noise set, with the names of `Quality`.
         students: the student's on the same noise sets, by the same judge.
         threshold: the least retention, in (0, 1].
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from ado_nas.device import own_memory
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation.student import landing_loss
 from ado_nas.errors import OutOfMemory
@@ -25,10 +26,10 @@ class MemoryPlan:
     rows: int  # at a time
     checkpointing: bool
     budget: int  # of the whole process; on CUDA, of the GPU's memory
-    outside: int  # of the budget: the process beside MLX's arrays
+    outside: int  # of the budget: the process beside MLX's arrays; 0 on CUDA
     training: int  # predicted peak of MLX's memory
-    sampling: int  # likewise, of as many images as are trained on at a time
-    dtype: str = "float32"
+    sampling: int  # likewise
+    sampled: int  # images at a time
 
     @property
     def micro_batches(self) -> int:
@@ -52,6 +53,7 @@ def plan(
     budget: int,
     resolution: int | None = None,
     outside: int | None = None,
+    sampled: int | None = None,
 ) -> MemoryPlan:
     """Plan a training by the network's spec alone.
 
@@ -61,6 +63,7 @@ def plan(
         budget: bytes that the process may take.
         resolution: to train at; None for the network's own.
         outside: bytes of the process beside MLX's arrays; None for this one's, now.
+        sampled: images that are sampled at a time; None for as many as are trained on.
 
     Returns:
         The quickest plan that fits, by a model of time.
@@ -70,7 +73,8 @@ def plan(
         SpecError: the network cannot be trained at this resolution.
     """
     spec = dataclasses.replace(spec, resolution=resolution or spec.resolution).canonical
-    outside = outside_bytes() if outside is None else outside
+    if outside is None:
+        outside = 0 if own_memory() else outside_bytes()
 
     def measure(way: Way) -> int:
         return training_bytes(spec, batch, landing_loss, way)
@@ -80,11 +84,12 @@ def plan(
         raise OutOfMemory(refusal(found.predicted, budget, outside) + _smaller(spec, budget))
     rows = found.way.rows or batch
     levels = karras_levels(2, 0.01, 10.0)  # which ones does not matter
-    sampling = sampling_bytes(spec, "ddim", levels, rows)
+    sampled = sampled or rows
     return MemoryPlan(
         *(spec.resolution, batch, rows, found.way.recompute, budget, outside),
         training=found.predicted,
-        sampling=sampling,
+        sampling=sampling_bytes(spec, "ddim", levels, sampled),
+        sampled=sampled,
     )
 
 

@@ -63,7 +63,7 @@ def test_faked_report_leaves_the_rest_to_this_machine(
         assert report["device"]["name"].endswith("(faked)")
         assert report["environment"]["device"] == real().name
         assert report["probe"] is None
-        assert report["memory"].keys() == {"total_gb", "budget_gb"}
+        assert report["memory"].keys() == {"total_gb", "budget_gb", "worker_budget_gb"}
         assert any(FAKE in line for line in report["recommendations"])
 
 

@@ -31,7 +31,7 @@ def _write(path: Path, mode: str, side: tuple[int, int] = (12, 8)) -> None:
     Image.fromarray(RNG.integers(0, 256, side + bands, np.uint8)).save(path)
 
 
-def test_grey_folder_has_one_channel(tmp_path: Path) -> None:
+def test_gray_folder_has_one_channel(tmp_path: Path) -> None:
     for i in range(3):
         _write(tmp_path / f"{i}.png", "L")
     source, images = _read(tmp_path)
@@ -45,7 +45,7 @@ def test_pixels_are_exact_when_neither_cropped_nor_resized(tmp_path: Path) -> No
     np.testing.assert_allclose(found, pixels / 127.5 - 1, atol=1e-6)
 
 
-def test_grey_among_colored_is_refused_with_an_example_of_each(tmp_path: Path) -> None:
+def test_gray_among_colored_is_refused_with_an_example_of_each(tmp_path: Path) -> None:
     _write(tmp_path / "a.png", "RGB")
     _write(tmp_path / "b.JPG", "RGB")
     _write(tmp_path / "scan.png", "L")
@@ -62,11 +62,11 @@ def test_channels_turn_all_images_into_one_kind(tmp_path: Path) -> None:
     assert wide.shape == (4, 8, 8, 3)
     assert source.facts["notes"][0] == "2 of 4 images were turned into RGB"
     np.testing.assert_array_equal(wide[0, ..., 0], wide[0, ..., 2])
-    source, grey = _read(tmp_path, channels=1)
-    assert grey.shape == (4, 8, 8, 1)
+    source, gray = _read(tmp_path, channels=1)
+    assert gray.shape == (4, 8, 8, 1)
     luma = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
-    np.testing.assert_allclose((grey[1] + 1) * 127.5, luma, atol=1)
-    np.testing.assert_allclose((grey[2] + 1) * 127.5, 60, atol=1e-3)
+    np.testing.assert_allclose((gray[1] + 1) * 127.5, luma, atol=1)
+    np.testing.assert_allclose((gray[2] + 1) * 127.5, 60, atol=1e-3)
 
 
 def test_enlarged_and_transparent_images_are_told(

@@ -5,12 +5,17 @@ import dataclasses
 import pytest
 
 from ado_nas import doctor
+from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import OutOfMemory, SpecError
+from ado_nas.measure import memory
 from ado_nas.measure.cost import cost
+from ado_nas.measure.footprint import sampling_bytes
 from ado_nas.measure.operators import operators
 from ado_nas.measure.predictor import Predictor
 from ado_nas.measure.profile import profile_layers
+from ado_nas.runtime import core_share
 from ado_nas.specs import UNetSpec
+from ado_nas.training.budget import accounting
 from ado_nas.training.plan import plan
 
 SPEC = UNetSpec(resolution=8, widths=(8, 8), attention=("none", "full"), head_dim=8, groups=4)
@@ -23,6 +28,26 @@ def test_smaller_budgets_are_planned_in_smaller_parts_of_the_same_batch() -> Non
     tight = plan(SPEC, 16, roomy.process - 500_000, outside=OUTSIDE)
     assert tight.batch == 16 and tight.rows < 16 and tight.training < roomy.training
     assert tight.process <= roomy.process - 500_000
+
+
+def test_on_cuda_the_whole_budget_is_for_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = plan(SPEC, 16, 1_000_000_000, outside=OUTSIDE)
+    beside = here.process
+    monkeypatch.setattr(memory, "own_memory", lambda: True)
+    monkeypatch.setattr("ado_nas.training.plan.own_memory", lambda: True)
+    there = plan(SPEC, 16, int(1.2 * here.training))
+    assert there.way == here.way and there.outside == 0
+    assert there.process == there.training <= there.budget < beside
+
+
+def test_sampling_is_planned_for_the_batch_that_is_sampled() -> None:
+    few, many = (plan(SPEC, 4, 1_000_000_000, outside=OUTSIDE, sampled=n) for n in (None, 100))
+    assert (few.sampled, many.sampled) == (4, 100) and few.training == many.training
+    levels = karras_levels(2, 0.1, 10.0)
+    assert many.sampling == sampling_bytes(SPEC, "ddim", levels, 100) > few.sampling
+    tight = dataclasses.replace(many, budget=many.process - 1)
+    assert len(doctor.planned(many)) == 1
+    assert "sampling 100 at a time takes too much" in doctor.planned(tight)[1]
 
 
 def test_budget_too_small_for_one_image_names_what_would_do() -> None:
@@ -57,7 +82,27 @@ def test_doctor_plans_a_network_and_says_what_does_not_suit(
     spec = dataclasses.replace(SPEC, widths=(8, 12), head_dim=4)
     found = doctor.examine(doctor.Patient(spec, 4))
     assert found["plan"]["rows"] == 4 and len(found["layers"]) > 20
+    budget = found["device"]["memory_budget_bytes"] / 1e6
+    assert found["plan"]["budget_mb"] == round(budget, 1)  # a Mac has one worker
     text = "\n".join(found["recommendations"])
     assert "train 4 images of 8 px at once" in text
     assert "widths [8, 12] are no multiples of 16" in text
     assert "head_dim 4 is not fused here; 64 is" in text
+
+
+def test_students_share_the_device_as_the_workers_of_a_search_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ADO_FAKE_DEVICE", "cpu")
+    monkeypatch.setattr(doctor.runtime, "default_workers", lambda: 2)
+    teacher, student = (
+        doctor.examine(doctor.Patient(SPEC, 4, alone=alone)) for alone in (True, False)
+    )
+    budget = teacher["device"]["memory_budget_bytes"]
+    assert teacher["plan"]["budget_mb"] == round(budget / 1e6, 1)
+    assert student["plan"]["budget_mb"] == round(budget / 2e6, 1)
+    assert student["memory"]["worker_budget_gb"] == round(budget / 2e9, 1)
+    with core_share(2), accounting() as account:
+        assert account.budget == int(doctor.real().memory_budget_bytes / 2)
+    given = doctor.examine(doctor.Patient(SPEC, 4, budget_mb=900.0, alone=False))
+    assert given["plan"]["budget_mb"] == 900.0
