@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
-from ado_nas.device import real
+from ado_nas.device import own_memory, real
 from ado_nas.errors import OutOfMemory
 from ado_nas.measure.cost import cost
 from ado_nas.measure.footprint import step_bytes
@@ -48,7 +48,7 @@ class Account:
     @property
     def limit(self) -> int:
         """Bytes of MLX's memory."""
-        return self.budget if _own_memory() else arrays_within(self.budget, self.outside)
+        return arrays_within(self.budget, self.outside)
 
     def facts(self) -> dict[str, Any]:
         """What a card tells: budget, plans with predicted and measured peaks, changes; MB."""
@@ -158,14 +158,9 @@ def accounting(megabytes: float = 0.0) -> Iterator[Account]:
 def _opened(megabytes: float, around: Account | None) -> Account:
     if around is not None and not megabytes:
         return Account(around.budget, around.outside, around.given)
-    outside = 0 if _own_memory() else outside_bytes()
+    outside = 0 if own_memory() else outside_bytes()
     device = int(real().memory_budget_bytes * memory_share())
     return Account(int(megabytes * 1e6) or device, outside, megabytes > 0)
-
-
-def _own_memory() -> bool:
-    """Whether arrays are in a GPU's memory, where nothing else of the process is."""
-    return real().kind == "cuda"
 
 
 def held(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
