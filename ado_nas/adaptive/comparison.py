@@ -29,7 +29,7 @@ from ado_nas.quality.judge import Quality
 from ado_nas.reference import measure_reference
 from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest
 
-SCHEMA = 3  # raise it when learning or judging changes
+SCHEMA = 4  # raise it when learning or judging changes
 FILE = "found.json"
 KEPT = 0.95  # retention that counts as the reference's own quality
 

@@ -29,8 +29,8 @@ FINE = 60  # levels of the trajectories that schedules are learned from
 COUNT = 256  # of them
 CHECK_SEED = 3000  # noise that is neither learned from nor judged on
 CHECKED = 1000  # images at most
-GLANCED = 256  # images that the first choice is made on
-KEPT = 2  # of the closed forms, and of the dynamic programs, that are then checked on all
+GLANCED = 256  # images that the first choice among dynamic programs is made on
+KEPT = 2  # of the dynamic programs that are then checked on all
 GROWTH = 1.15  # gamma of GITS
 POWERS = (0.0, 0.5, 1.0)  # 0 is BOSS; see `jump_costs`
 
@@ -123,16 +123,17 @@ def learn(
         progress: told of each check.
 
     Returns:
-        The best on the check noise, which may be a closed form.
+        The best on the check noise, which may be a closed form: all of them are checked on all
+        images, and a glance at few drops dynamic programs alone.
     """
     base = "dpmpp_2m" if solver == GENERALIZED else solver
-    forms, paths = closed_forms(bench, base, nfe), learned_levels(bank, base, nfe)
+    forms, paths = list(closed_forms(bench, base, nfe)), list(learned_levels(bank, base, nfe))
     checks: list[dict[str, Any]] = []
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
         checks.append({"schedule": recipe.schedule, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), 2 * KEPT + 2)
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(forms) + KEPT + 2)
         return gap, recipe
 
     def refined(start: tuple[float, Recipe], told: bool) -> list[tuple[float, Recipe]]:
@@ -144,7 +145,7 @@ def learn(
         except Diverged:
             return []
 
-    found = [check(r) for some in (forms, paths) for r in _promising(bench, list(some))]
+    found = [check(recipe) for recipe in (*forms, *_promising(bench, paths))]
     moves = refinement is not None and base in RULE and steps(base, nfe) > 1
     if moves:
         found += refined(min(found, key=_gap), told=False)

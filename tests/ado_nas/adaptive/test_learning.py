@@ -1,0 +1,67 @@
+"""What is kept of closed forms and learned levels, with gaps that are made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ado_nas.adaptive import learning
+from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.specs import CLOSED_FORMS, TrajectorySpec
+
+PATHS = ("first", "second", "third", "fourth")
+BENCH: Any = SimpleNamespace(
+    task=SimpleNamespace(trajectories=TrajectorySpec(), reference=SimpleNamespace(guidance=1.0)),
+    teacher=SimpleNamespace(unet=SimpleNamespace(spec=SimpleNamespace(sigma_data=0.5))),
+    features=SimpleNamespace(lazily=None),
+)
+
+
+def learned(gaps: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Makes up gaps by schedule, a glance telling the opposite; returns what will be checked."""
+    asked: list[tuple[str, int]] = []
+
+    def checked_gap(_: object, recipe: Recipe, most: int = CHECKED) -> float:
+        asked.append((recipe.schedule, most))
+        gap = gaps[recipe.schedule]
+        return gap if most == CHECKED else 1 / gap
+
+    def learned_levels(_: object, solver: str, nfe: int) -> Iterator[Recipe]:
+        for name in PATHS:
+            yield Recipe(solver, name, karras_levels(nfe, 0.02, 40.0))
+
+    monkeypatch.setattr(learning, "checked_gap", checked_gap)
+    monkeypatch.setattr(learning, "learned_levels", learned_levels)
+    return asked
+
+
+@pytest.mark.parametrize("best", CLOSED_FORMS)
+def test_best_closed_form_is_kept_where_learned_levels_lose_whatever_a_glance_says(
+    best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = {name: 3.0 for name in CLOSED_FORMS} | {name: 5.0 for name in PATHS} | {best: 2.0}
+    asked = learned(gaps, monkeypatch)
+    found = learn(BENCH, None, "ddim", 4)  # type: ignore[arg-type]
+    assert found.recipe.schedule == found.levels_only.schedule == best
+    assert {name for name, most in asked if most == GLANCED} == set(PATHS)
+    checked = [check["schedule"] for check in found.checks]
+    assert checked[:-KEPT] == list(CLOSED_FORMS) and set(checked[-KEPT:]) <= set(PATHS)
+
+
+def test_glance_chooses_the_learned_levels_that_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaps = {name: 9.0 for name in CLOSED_FORMS} | dict(
+        zip(PATHS, (1.0, 4.0, 2.0, 3.0), strict=True)
+    )
+    learned(gaps, monkeypatch)
+    found = learn(BENCH, None, "ddim", 4)  # type: ignore[arg-type]
+    # The glance is wrong here, and shows that it is what chooses: it saw 4 and 3 as the best.
+    assert found.recipe.schedule == "fourth"
+    np.testing.assert_array_equal([c["gap"] for c in found.checks[-KEPT:]], [4.0, 3.0])
