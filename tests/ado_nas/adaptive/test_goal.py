@@ -42,6 +42,13 @@ def test_teacher_is_its_own_task_and_a_supernet_that_of_its_teacher(supernet: Mo
         assert task.reference.nfe == 4 and task.trajectories.sigma_max == pytest.approx(40)
 
 
+def test_trajectories_are_guided_as_the_reference_is(tmp_path: Path) -> None:
+    model = saved(tmp_path, {"kind": "teacher", "data": DATA})
+    sampler = dataclasses.replace(model.sampler, guidance=2.5)
+    task = check(dataclasses.replace(model, sampler=sampler), GOAL)
+    assert task.trajectories.guidance == task.reference.guidance == 2.5
+
+
 def test_supernet_without_its_teacher_is_refused(supernet: Model, tmp_path: Path) -> None:
     card = tmp_path / "teacher" / CARD
     for facts in ({"weights_sha256": "other"}, None):
