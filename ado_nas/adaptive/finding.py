@@ -8,7 +8,7 @@ from typing import Any
 
 from ado_nas.adaptive.calltimes import measured_call_times
 from ado_nas.adaptive.choice import Judged
-from ado_nas.adaptive.comparison import Comparison, best_row, compare, possible
+from ado_nas.adaptive.comparison import KEPT, Comparison, best_row, compare, possible
 from ado_nas.adaptive.contest import contest
 from ado_nas.adaptive.goal import ScheduleGoal, is_supernet, opened
 from ado_nas.adaptive.learning import CHECK_SEED, CHECKED
@@ -47,12 +47,14 @@ def schedule_model(
 
     Returns:
         ``rows``, each with solver, schedule, learned, nfe, gap, gap_interval, retention,
-        retention_interval and latency_ms; ``best``, the chosen one, with its levels;
-        ``reference``; ``path``, where it was saved; and, where a latency was asked for,
-        ``tuned``: what was chosen for it in batches of which size, as measured, with
-        ``confirmed_ms``, timed once more. Where a mean number of evaluations was asked for,
-        ``content``: what `contest` found, with the ``path`` of the steps by content; where they
-        proved better than the fixed schedules, they are what is saved at ``path``, too.
+        retention_interval and latency_ms; ``best``, the chosen one, with its levels and, as
+        ``confirmed``, its gap and retention with their intervals on noise and images that nothing
+        was chosen by, and a ``note`` where they leave in doubt why it was chosen; ``reference``;
+        ``path``, where it was saved; and, where a latency was asked for, ``tuned``: what was
+        chosen for it in batches of which size, as measured, with ``confirmed_ms``, timed once
+        more. Where a mean number of evaluations was asked for, ``content``: what `contest` found,
+        with the ``path`` of the steps by content; where they proved better than the fixed
+        schedules, they are what is saved at ``path``, too.
 
     Raises:
         ConfigError: the goal cannot be asked for.
@@ -68,6 +70,7 @@ def schedule_model(
         if is_supernet(model):
             rows += by_width(found)
         best, tuned = _tuned(found, rows, goal.latency_ms)
+    best = {**best, "confirmed": _confirmed(found, best, goal)}
     assert model.folder is not None
     path = out or model.folder / SCHEDULE
     judged = {**_told(best), **tuned}
@@ -112,6 +115,15 @@ def _tuned(
     place = next(i for i, row in enumerate(judged) if row is choice.row)
     confirmed = measure(choice.row, choice.batch)
     return rows[place], {"tuned": {**settled.facts(), "confirmed_ms": confirmed}}
+
+
+def _confirmed(found: Comparison, best: Mapping[str, Any], goal: ScheduleGoal) -> dict[str, Any]:
+    """The chosen row judged afresh, and what of the choice that leaves in doubt."""
+    again = found.confirmed(recipe_of(best["recipe"]))
+    note, low = "", (again["retention_interval"] or (0.0,))[0]
+    if goal.latency_ms is None and best["retention"] >= KEPT and low < KEPT:
+        note = f"chosen because it keeps {KEPT:g}, which is not sure: it may keep only {low:.3g}"
+    return {**again, "note": note}
 
 
 def _rows(found: Comparison, goal: ScheduleGoal) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,98 @@
+"""What rows are chosen by, and what is said of the chosen one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ado_nas.adaptive import comparison, finding
+from ado_nas.adaptive.comparison import KEPT, Comparison
+from ado_nas.adaptive.goal import ScheduleGoal
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.progress import silent
+from ado_nas.quality.intervals import Replicates
+from ado_nas.specs import QualitySpec, SamplerSpec, TaskSpec
+
+RECIPE = Recipe("ddim", "dp", karras_levels(4, 0.02, 40.0))
+TASK = TaskSpec(quality=QualitySpec(noise_seed=7, report_noise_seed=8), reference=SamplerSpec())
+
+
+def judge(gap: float) -> Any:
+    """One to whom images of noise 7 have that gap, and all others thrice as much."""
+
+    def score(images: np.ndarray) -> Any:
+        own = gap if images[0, 0, 0, 0] == 7 else 3 * gap
+        parts = Replicates([own, own + 0.1] * 10, [own, own + 0.1] * 10)
+        return SimpleNamespace(
+            gap=own, gap_interval=(own, own + 1), replicates=parts, floor=0.5, sliced=own / 10
+        )
+
+    return SimpleNamespace(score=score)
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
+    def generate(unet: object, solver: object, levels: object, start: Any, *_: Any) -> np.ndarray:
+        return np.full((4, 2, 2, 1), float(start))
+
+    monkeypatch.setattr(comparison, "generate", generate)
+    monkeypatch.setattr(comparison, "slimmed", lambda unet, shares: unet)
+    monkeypatch.setattr(Comparison, "_timed", lambda *_: {"latency_ms": 1.0})
+    bench: Any = SimpleNamespace(
+        task=TASK,
+        digests={"data": "d"},
+        judge=judge(1.0),
+        teacher=SimpleNamespace(unet=None),
+        start=lambda seed: seed,
+        labels=lambda: None,
+    )
+    parts = {"generated": [1.0, 1.1] * 10, "real": [1.0, 1.1] * 10}
+    calls: list[int] = []
+
+    def again() -> tuple[Any, dict[str, Any]]:
+        calls.append(1)
+        assert len(calls) == 1  # what was confirmed is not judged again
+        return judge(2.0), {"gap": 5.0, "replicates": parts}
+
+    bank: Any = None
+    reference = {"gap": 1.0, "replicates": parts}
+    return Comparison(bench, bank, reference, None, tmp_path, silent, again)
+
+
+def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
+    found: Comparison,
+) -> None:
+    row = found.row(RECIPE)
+    assert row["gap"] == 1.0 and row["retention"] == pytest.approx(1.0)
+    again = found.confirmed(RECIPE)
+    assert again["gap"] == 6.0 and again["gap_interval"] == [6.0, 7.0]
+    assert again["retention"] == pytest.approx((5.0 + 0.5) / (6.0 + 0.5))
+    low, high = again["retention_interval"]
+    assert low < again["retention"] < high
+    assert found.confirmed(RECIPE) == again
+
+
+@pytest.mark.parametrize(
+    ("kept", "low", "latency_ms", "said"),
+    [
+        (KEPT, 0.9, None, True),
+        (KEPT, 0.95, None, False),
+        (0.9, 0.8, None, False),  # was not chosen because it keeps 0.95
+        (KEPT, 0.9, 5.0, False),
+        (KEPT, None, None, True),  # its images are not finite
+    ],
+)
+def test_doubt_is_said_where_a_choice_for_what_it_keeps_is_not_confirmed(
+    kept: float, low: float | None, latency_ms: float | None, said: bool
+) -> None:
+    interval = None if low is None else (low, 1.0)
+    again = {"retention": low or 0.0, "retention_interval": interval}
+    judged: Any = SimpleNamespace(confirmed=lambda recipe: again)
+    goal = ScheduleGoal(latency_ms=latency_ms)
+    told = finding._confirmed(judged, {"recipe": RECIPE.facts(), "retention": kept}, goal)
+    assert (f"only {low or 0:g}" in told["note"]) is bool(told["note"]) is said
