@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ def schedule_model(
         was chosen by, and a ``note`` where they leave in doubt why it was chosen; ``reference``;
         ``path``, where it was saved; and, where a latency was asked for, ``tuned``: what was
         chosen for it in batches of which size, as measured, with ``confirmed_ms``, timed once
-        more. Where a mean number of evaluations was asked for, ``content``: what `contest` found,
-        with the ``path`` of the steps by content; where they proved better than the fixed
-        schedules, they are what is saved at ``path``, too.
+        more and not above the target. Where a mean number of evaluations was asked for,
+        ``content``: what `contest` found, with the ``path`` of the steps by content; where they
+        proved better than the fixed schedules, they are what is saved at ``path``, too.
 
     Raises:
         ConfigError: the goal cannot be asked for.
@@ -113,13 +114,13 @@ def _tuned(
     settled = settle(judged, table, target_ms, measure, progress=found.progress)
     choice = settled.choice
     place = next(i for i, row in enumerate(judged) if row is choice.row)
-    confirmed = measure(choice.row, choice.batch)
-    return rows[place], {"tuned": {**settled.facts(), "confirmed_ms": confirmed}}
+    recipe = {**rows[place]["recipe"], "batch": choice.batch}
+    return {**rows[place], "recipe": recipe}, {"tuned": settled.facts()}
 
 
 def _confirmed(found: Comparison, best: Mapping[str, Any], goal: ScheduleGoal) -> dict[str, Any]:
     """The chosen row judged afresh, and what of the choice that leaves in doubt."""
-    again = found.confirmed(recipe_of(best["recipe"]))
+    again = found.confirmed(dataclasses.replace(recipe_of(best["recipe"]), batch=None))
     note, low = "", (again["retention_interval"] or (0.0,))[0]
     if goal.latency_ms is None and best["retention"] >= KEPT and low < KEPT:
         note = f"chosen because it keeps {KEPT:g}, which is not sure: it may keep only {low:.3g}"

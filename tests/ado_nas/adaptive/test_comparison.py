@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ado_nas.adaptive import comparison, finding
+from ado_nas.adaptive.choice import Choice, Judged
 from ado_nas.adaptive.comparison import KEPT, Comparison
 from ado_nas.adaptive.goal import ScheduleGoal
 from ado_nas.adaptive.recipe import Recipe
@@ -96,3 +97,30 @@ def test_doubt_is_said_where_a_choice_for_what_it_keeps_is_not_confirmed(
     goal = ScheduleGoal(latency_ms=latency_ms)
     told = finding._confirmed(judged, {"recipe": RECIPE.facts(), "retention": kept}, goal)
     assert (f"only {low or 0:g}" in told["note"]) is bool(told["note"]) is said
+
+
+def test_batch_that_a_latency_chose_is_part_of_what_is_saved_but_not_of_what_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def settle(rows: list[Judged], *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(choice=Choice(rows[1], 3, 1.0), facts=lambda: {"batch": 3})
+
+    monkeypatch.setattr(finding, "settle", settle)
+    monkeypatch.setattr(finding, "measured_call_times", lambda *_, **__: None)
+    asked: list[Recipe] = []
+
+    def confirmed(recipe: Recipe) -> dict[str, Any]:
+        asked.append(recipe)
+        return {"retention_interval": (0.9, 1.0)}
+
+    judged: Any = SimpleNamespace(
+        bench=SimpleNamespace(teacher=SimpleNamespace(unet=None), task=TASK),
+        progress=silent,
+        confirmed=confirmed,
+    )
+    rows = [{"recipe": RECIPE.facts(), "retention": r, "nfe": 4} for r in (0.5, 1.0)]
+    best, tuned = finding._tuned(judged, rows, 5.0)
+    assert best["retention"] == 1.0 and best["recipe"]["batch"] == 3
+    assert tuned == {"tuned": {"batch": 3}} and "batch" not in rows[1]["recipe"]
+    finding._confirmed(judged, best, ScheduleGoal(latency_ms=5.0))
+    assert asked[0].facts() == RECIPE.facts()
