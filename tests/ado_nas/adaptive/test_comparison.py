@@ -119,8 +119,27 @@ def test_batch_that_a_latency_chose_is_part_of_what_is_saved_but_not_of_what_is_
         confirmed=confirmed,
     )
     rows = [{"recipe": RECIPE.facts(), "retention": r, "nfe": 4} for r in (0.5, 1.0)]
-    best, tuned = finding._tuned(judged, rows, 5.0)
+    best, tuned = finding._timed(judged, rows, 5.0)
     assert best["retention"] == 1.0 and best["recipe"]["batch"] == 3
     assert tuned == {"tuned": {"batch": 3}} and "batch" not in rows[1]["recipe"]
     finding._confirmed(judged, best, ScheduleGoal(latency_ms=5.0))
     assert asked[0].facts() == RECIPE.facts()
+
+
+@pytest.mark.parametrize(("kept", "chosen"), [((0.96, 0.99, 0.7), [0, 1]), ((0.5, 0.9, 0.7), [1])])
+def test_fastest_is_looked_for_among_what_keeps_enough(
+    kept: tuple[float, ...], chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fastest(rows: list[Judged], *_: Any) -> Choice:
+        assert [row.retention for row in rows] == [kept[i] for i in chosen]
+        return Choice(rows[0], 4, 2.0)
+
+    monkeypatch.setattr(finding, "fastest", fastest)
+    table = SimpleNamespace(facts=dict)
+    monkeypatch.setattr(finding, "measured_call_times", lambda *_, **__: table)
+    bench = SimpleNamespace(teacher=SimpleNamespace(unet=None), task=TASK)
+    judged: Any = SimpleNamespace(bench=bench, progress=silent)
+    rows = [{"recipe": RECIPE.facts(), "retention": r, "nfe": 4, "gap": 1.0} for r in kept]
+    best, told = finding._timed(judged, rows, None)
+    assert best["retention"] == kept[chosen[0]] and best["recipe"]["batch"] == 4
+    assert told["fastest"]["latency_ms"] == 2.0 and told["fastest"]["images_per_second"] == 500
