@@ -113,6 +113,7 @@ class Comparison:
         return {
             "solver": recipe.solver,
             "schedule": recipe.schedule,
+            "cost": recipe.cost,
             "learned": recipe.schedule not in CLOSED_FORMS,
             "nfe": recipe.nfe,
             **self.figures(self.score(images)),
@@ -207,8 +208,9 @@ def compare(
         counts: numbers of evaluations; a solver that cannot have one takes the next below.
 
     Yields:
-        solver, schedule, learned, nfe, gap, gap_interval, retention, retention_interval,
-        latency_ms, recipe; a learned row whose schedule is a closed form was no better than it.
+        solver, schedule, cost (what the dynamic program summed, if one was the origin), learned,
+        nfe, gap, gap_interval, retention, retention_interval, latency_ms, recipe; a learned row
+        whose schedule is a closed form was no better than it.
     """
     for solver in solvers:
         for nfe in possible(solver, counts):

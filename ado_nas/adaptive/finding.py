@@ -48,7 +48,7 @@ def schedule_model(
         progress: told about each part.
 
     Returns:
-        ``rows``, each with solver, schedule, learned, nfe, gap, gap_interval, retention,
+        ``rows``, each with solver, schedule, cost, learned, nfe, gap, gap_interval, retention,
         retention_interval and latency_ms; ``best``, the chosen one, with its levels and, as
         ``confirmed``, its gap and retention with their intervals on noise and images that nothing
         was chosen by, and a ``note`` where they leave in doubt why it was chosen; ``reference``;

@@ -41,7 +41,7 @@ class Learned:
 
     recipe: Recipe
     levels_only: Recipe  # the best in which levels alone were learned
-    checks: list[dict[str, Any]]  # schedule and gap of each, on the check noise
+    checks: list[dict[str, Any]]  # schedule, cost and gap of each, on the check noise
 
 
 def fine_bank(bench: Bench, workspace: Path, progress: Progress) -> Bank:
@@ -84,16 +84,18 @@ def learned_levels(bank: Bank, solver: str, nfe: int) -> Iterator[Recipe]:
 
     Yields:
         ``dp`` by the squared distance of landings, with each power of what is left of it at the
-        end, and ``gits`` by their deviation from the straight way.
+        end, which `cost` names, and ``gits`` by their deviation from the straight way.
     """
     count = steps(solver, nfe)
     if count >= len(bank.levels):
         return
-    for costs in path_costs(bank):
-        yield Recipe(solver, "dp", bank.levels[cheapest_path(costs, count)])
+    for power, costs in zip(POWERS, path_costs(bank), strict=True):
+        levels = bank.levels[cheapest_path(costs, count)]
+        yield Recipe(solver, "dp", levels, cost=f"power {power:g}")
     states = np.array(bank.states)
     costs = deviation_costs(states, implied_denoised(states, bank.levels), bank.levels)
-    yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
+    levels = bank.levels[cheapest_path(costs, count, GROWTH)]
+    yield Recipe(solver, "gits", levels, cost="deviation")
 
 
 def path_costs(bank: Bank) -> Iterator[np.ndarray]:
@@ -132,7 +134,7 @@ def learn(
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
-        checks.append({"schedule": recipe.schedule, "gap": gap})
+        checks.append({"schedule": recipe.schedule, "cost": recipe.cost, "gap": gap})
         progress(f"checking {solver}, {nfe} NFE", len(checks), len(forms) + KEPT + 2)
         return gap, recipe
 

@@ -28,7 +28,8 @@ class Recipe:
     `levels` is (T + 1,), falling, the last 0; `times` (T,) the factors of the levels that the
     network is told, `corrections` (2, T, T) as `generalized` takes them; None for none. `shares`
     (T,) is of the widths of a supernet at each step; empty where all steps are whole. `batch` is
-    how many images at a time it was chosen for; None for any number.
+    how many images at a time it was chosen for; None for any number. `cost` says what a dynamic
+    program took for the cost of a jump to find the levels, or those that they were refined from.
     """
 
     solver: str
@@ -38,6 +39,7 @@ class Recipe:
     corrections: np.ndarray | None = None
     shares: tuple[float, ...] = ()
     batch: int | None = None
+    cost: str = ""
 
     @property
     def nfe(self) -> int:
@@ -66,7 +68,8 @@ class Recipe:
         }
         # Left out where there are none, so that cache keys of before stay.
         found |= {"shares": list(self.shares)} if self.shares else {}
-        return found | ({} if self.batch is None else {"batch": self.batch})
+        found |= {} if self.batch is None else {"batch": self.batch}
+        return found | ({"cost": self.cost} if self.cost else {})
 
 
 def recipe_of(facts: Mapping[str, Any]) -> Recipe:
@@ -116,8 +119,8 @@ def recipe_of(facts: Mapping[str, Any]) -> Recipe:
     batch = facts.get("batch")
     if batch is not None and (type(batch) is not int or batch < 1):
         raise ModelError(f"its batch is {batch!r}; give a whole number from 1, or none")
-    name = str(facts.get("schedule", ""))
-    return Recipe(solver, name, levels, times, corrections, tuple(shares.tolist()), batch)
+    name, cost = str(facts.get("schedule", "")), str(facts.get("cost", ""))
+    return Recipe(solver, name, levels, times, corrections, tuple(shares.tolist()), batch, cost)
 
 
 def own(model: Model) -> Recipe:

@@ -19,7 +19,7 @@ from ado_nas.progress import silent
 from ado_nas.quality.intervals import Replicates
 from ado_nas.specs import QualitySpec, SamplerSpec, TaskSpec
 
-RECIPE = Recipe("ddim", "dp", karras_levels(4, 0.02, 40.0))
+RECIPE = Recipe("ddim", "dp", karras_levels(4, 0.02, 40.0), cost="power 0.5")
 TASK = TaskSpec(quality=QualitySpec(noise_seed=7, report_noise_seed=8), reference=SamplerSpec())
 
 
@@ -69,6 +69,7 @@ def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
     found: Comparison,
 ) -> None:
     row = found.row(RECIPE)
+    assert (row["schedule"], row["cost"]) == ("dp", "power 0.5")
     assert row["gap"] == 1.0 and row["retention"] == pytest.approx(1.0)
     again = found.confirmed(RECIPE)
     assert again["gap"] == 6.0 and again["gap_interval"] == [6.0, 7.0]

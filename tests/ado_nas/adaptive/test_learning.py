@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from ado_nas.adaptive import learning
-from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn
+from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn, learned_levels
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.schedules import cheapest_path, deviation_costs, jump_costs
+from ado_nas.distillation.trajectories import Bank, implied_denoised
 from ado_nas.specs import CLOSED_FORMS, TrajectorySpec
 
 PATHS = ("first", "second", "third", "fourth")
@@ -34,7 +36,7 @@ def learned(gaps: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[tup
 
     def learned_levels(_: object, solver: str, nfe: int) -> Iterator[Recipe]:
         for name in PATHS:
-            yield Recipe(solver, name, karras_levels(nfe, 0.02, 40.0))
+            yield Recipe(solver, name, karras_levels(nfe, 0.02, 40.0), cost=f"of {name}")
 
     monkeypatch.setattr(learning, "checked_gap", checked_gap)
     monkeypatch.setattr(learning, "learned_levels", learned_levels)
@@ -65,3 +67,25 @@ def test_glance_chooses_the_learned_levels_that_are_checked(
     # The glance is wrong here, and shows that it is what chooses: it saw 4 and 3 as the best.
     assert found.recipe.schedule == "fourth"
     np.testing.assert_array_equal([c["gap"] for c in found.checks[-KEPT:]], [4.0, 3.0])
+    assert [c["cost"] for c in found.checks[-KEPT:]] == ["of second", "of fourth"]
+
+
+def test_learned_levels_name_the_cost_that_found_them() -> None:
+    rng = np.random.default_rng(0)
+    levels = karras_levels(12, 0.02, 40.0)
+    states = rng.standard_normal((13, 8, 2, 2, 1)).astype(np.float32)
+    states *= (levels + 0.5).astype(np.float32).reshape(13, 1, 1, 1, 1)
+    bank = Bank(states, None, levels, np.zeros((13, 13)), "key", 0.5)
+    found = list(learned_levels(bank, "ddim", 4))
+    assert [(r.schedule, r.cost) for r in found] == [
+        ("dp", "power 0"),
+        ("dp", "power 0.5"),
+        ("dp", "power 1"),
+        ("gits", "deviation"),
+    ]
+    denoised = implied_denoised(states, levels)
+    for power, recipe in zip((0.0, 0.5, 1.0), found, strict=False):
+        costs = jump_costs(states, denoised, levels, 0.5, power)
+        np.testing.assert_array_equal(recipe.levels, levels[cheapest_path(costs, 4)])
+    gits = cheapest_path(deviation_costs(states, denoised, levels), 4, 1.15)
+    np.testing.assert_array_equal(found[-1].levels, levels[gits])

@@ -29,7 +29,7 @@ RECIPES = [
     Recipe("dpmpp_2m", "refined", LEVELS, np.array([1.0, 0.9, 1.1])),
     Recipe("generalized", "refined", LEVELS, np.ones(3), CORRECTIONS),
     Recipe("ddim", "widths", LEVELS, shares=(0.5, 1.0, 1.0)),
-    Recipe("ipndm_2", "dp", LEVELS, batch=3),
+    Recipe("ipndm_2", "dp", LEVELS, batch=3, cost="power 0.5"),
 ]
 
 
