@@ -119,7 +119,7 @@ def learn(
     Args:
         bench: the model as its teacher, and the judge.
         bank: from `fine_bank`.
-        solver: its name; `generalized` learns corrections, too.
+        solver: its name; `generalized` learns corrections, too, where there is a refinement.
         nfe: network evaluations.
         refinement: of the best found; None for none.
         progress: told of each check.
@@ -154,8 +154,8 @@ def learn(
     levels_only = min(found, key=_gap)
     if solver == GENERALIZED:
         found = [(levels_only[0], _correctable(levels_only[1]))]
-    if moves and refinement and refinement.told:
-        found += refined(min(found, key=_gap), told=True)
+    if moves and refinement and (refinement.told or solver == GENERALIZED):
+        found += refined(min(found, key=_gap), told=refinement.told)
     return Learned(min(found, key=_gap)[1], levels_only[1], checks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from ado_nas.adaptive import learning
 from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn, learned_levels
 from ado_nas.adaptive.recipe import Recipe
+from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.schedules import cheapest_path, deviation_costs, jump_costs
 from ado_nas.distillation.trajectories import Bank, implied_denoised
@@ -89,3 +91,24 @@ def test_learned_levels_name_the_cost_that_found_them() -> None:
         np.testing.assert_array_equal(recipe.levels, levels[cheapest_path(costs, 4)])
     gits = cheapest_path(deviation_costs(states, denoised, levels), 4, 1.15)
     np.testing.assert_array_equal(found[-1].levels, levels[gits])
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_corrections_are_learned_whether_or_not_the_network_is_told_other_levels(
+    told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def refine(unet: object, recipe: Recipe, bank: object, features: object, *rest: Any) -> Recipe:
+        asked.append((recipe.solver, rest[0].told))
+        corrections = None if recipe.corrections is None else recipe.corrections + 0.1
+        name = f"moved {recipe.solver}"
+        return dataclasses.replace(recipe, schedule=name, corrections=corrections)
+
+    moved = {"moved dpmpp_2m": 2.0, "moved generalized": 1.0}
+    learned({name: 3.0 for name in (*CLOSED_FORMS, *PATHS)} | moved, monkeypatch)
+    monkeypatch.setattr(learning, "refine", refine)
+    found = learn(BENCH, None, "generalized", 4, Refinement(told=told))  # type: ignore[arg-type]
+    assert asked == [("dpmpp_2m", False), ("generalized", told)]
+    assert found.recipe.corrections is not None and found.recipe.corrections.min() == 0.1
+    assert found.levels_only.solver == "dpmpp_2m"

@@ -52,7 +52,8 @@ def test_sampler_begins_as_the_recipe_it_was_given(unet: UNet, solver: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("solver", "told"), [("ddim", False), ("ipndm_3", True), ("generalized", True)]
+    ("solver", "told"),
+    [("ddim", False), ("ipndm_3", True), ("generalized", True), ("generalized", False)],
 )
 def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
     unet: UNet, bank: Bank, solver: str, told: bool
