@@ -196,9 +196,10 @@ def task_of(teacher: Model) -> TaskSpec:
             "that names the data"
         )
     high, low = float(teacher.levels[0]), float(teacher.levels[-2])
+    guidance = teacher.sampler.guidance
     return TaskSpec(
         data=from_dict(DataSpec, told["spec"]),
-        trajectories=TrajectorySpec(sigma_min=low, sigma_max=high),
+        trajectories=TrajectorySpec(guidance=guidance, sigma_min=low, sigma_max=high),
         reference=teacher.sampler,
         teacher_folder=str(teacher.folder),
     )

@@ -141,9 +141,9 @@ def _row(
     noise_seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    unet, batch = bench.teacher.unet, bench.task.quality.batch
     start, labels = bench.start(noise_seed), bench.labels()
-    images, spent = sample(unet, schedules, rule, start, labels, 1.0, batch, progress)
+    about = start, labels, bench.task.reference.guidance, bench.task.quality.batch, progress
+    images, spent = sample(bench.teacher.unet, schedules, rule, *about)
     own = _judged(bench, images, float(spent.mean()))
     shuffled = np.random.default_rng(noise_seed).permutation(spent)
     mixed = bench.judge.gap(_picked(held, sorted(schedules.levels), shuffled))
@@ -167,9 +167,9 @@ def _row(
 
 def _plain(bench: Bench, recipe: Recipe, noise_seed: int, progress: Progress) -> np.ndarray:
     start, labels = bench.start(noise_seed), bench.labels()
-    unet, batch = bench.teacher.unet, bench.task.quality.batch
+    about = start, labels, bench.task.reference.guidance, bench.task.quality.batch, progress
     name = f"fixed, {recipe.nfe} NFE"
-    return generate(unet, recipe.run, recipe.levels, start, labels, 1.0, batch, progress, name)
+    return generate(bench.teacher.unet, recipe.run, recipe.levels, *about, name)
 
 
 def _picked(held: Outcomes, counts: Sequence[int], budgets: np.ndarray) -> np.ndarray:
@@ -228,15 +228,16 @@ def _saved_time(
     labels: np.ndarray | None,
 ) -> float:
     """Share of the time of fixed schedules at equal gap that is saved, timed side by side."""
-    unet = bench.teacher.unet
+    unet, guidance = bench.teacher.unet, bench.task.reference.guidance
     chosen = None if labels is None else labels[: len(start)]
 
     def plain(recipe: Recipe) -> Callable[[], mx.array]:
         x, y = mx.array(start), None if chosen is None else mx.array(chosen)
-        return lambda: sample_batch(unet, recipe.run, recipe.levels, x, y)
+        return lambda: sample_batch(unet, recipe.run, recipe.levels, x, y, guidance)
 
     def adapted() -> mx.array:
-        return mx.array(sample(unet, schedules, rule, start, chosen, batch=len(start))[0])
+        about = start, chosen, guidance, len(start)
+        return mx.array(sample(unet, schedules, rule, *about)[0])
 
     own, *others = time_in_turn([adapted, *(plain(r) for r in fixed)])
     return 1 - own / float(np.interp(equal, [r.nfe for r in fixed], others))

@@ -42,7 +42,7 @@ METHODS = ("anchored", "at once", "chained", "consistency", "images alone", "pla
 STEPS = (1, 2, 4)
 SEEDS = 3
 SECONDS = 40.0  # of training, for each student
-SCHEMA = 1
+SCHEMA = 2
 
 
 def run(

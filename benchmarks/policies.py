@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,23 @@ from typing import Any
 import numpy as np
 
 from ado_nas.adaptive import complexity
-from ado_nas.adaptive.blind import Made, at_random, constant, mixed
+from ado_nas.adaptive.blind import Made, at_random, blended, constant, mixed
+from ado_nas.adaptive.compaction import Next, in_batches
 from ado_nas.adaptive.content import outcomes
-from ado_nas.adaptive.countdown import Countdown, Policy, countdown, sample
+from ado_nas.adaptive.countdown import Countdown, Decider, Policy, countdown, sample
 from ado_nas.adaptive.learning import fine_bank
 from ado_nas.adaptive.practice import Practice, Truth, practice, truth
 from ado_nas.bench import Bench
 from ado_nas.diffusion.levels import uniform_levels
 from ado_nas.diffusion.sampling import generate
+from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank, build_bank
+from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress
 
 BUDGETS = (3, 4, 5, 6, 7)  # of the complexity rule
 LEVELS = 24  # of the teacher's trajectories whose ends count as true
+_NEIGHBORS = 0.1  # evaluations from the mean, where a rule below and one above are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +74,11 @@ class Arena:
         return self._sampled(actor.game, actor)
 
     def shuffled(self, folder: Path, seed: int) -> Made:
-        """The learned policy, told the content of other images: what is left is its schedule."""
+        """What the learned policy did with other images: what is left of it is its schedule."""
         from ado_nas.adaptive.policy import load_actor
 
         actor = load_actor(folder, self.bench.teacher)
-        return self._sampled(actor.game, blinded(actor, seed))
+        return shuffled(actor.game, actor, self.bench.teacher.unet, *self._held, seed)
 
     def dp(self, mean: float, seed: int) -> Made:
         """The cheapest schedules of the two neighboring whole numbers."""
@@ -95,14 +100,23 @@ class Arena:
     def random(self, mean: float, seed: int) -> Made:
         """The game, played blindly."""
         game = self.practice.game
-        return self._sampled(game, at_random(game, mean, seed))
+
+        def made(target: float) -> Made:
+            return self._sampled(game, at_random(game, target, seed))
+
+        return met(made, mean, game.limit, seed)
 
     def complexity(self, mean: float, seed: int) -> Made:
-        """The rule of two probes, in which nothing is drawn by the seed."""
-        rule = complexity.fit(*self._by_budget, BUDGETS, mean)
-        start, labels, guidance, batch = self._held
-        unet = self.bench.teacher.unet
-        return complexity.sample(unet, self._budgets, rule, start, labels, guidance, batch)
+        """Two neighboring rules of two probes."""
+        game = self.practice.game
+
+        def made(target: float) -> Made:
+            if target in (1, game.limit):  # what no rule spends
+                return self._sampled(game, constant(game, int(target)))
+            rule = complexity.fit(*self._by_budget, BUDGETS, target)
+            return complexity.sample(self.bench.teacher.unet, self._budgets, rule, *self._held)
+
+        return met(made, mean, game.limit, seed)
 
     @functools.cached_property
     def held(self) -> Bank:
@@ -155,20 +169,81 @@ class Arena:
         return found.told, found.errors
 
 
-def blinded(policy: Policy, seed: int) -> Policy:
-    """A policy that is told what other images show that are at the same place.
+def met(made: Callable[[float], Made], mean: float, most: int, seed: int) -> Made:
+    """Images of a way of sampling that spend on average just what they may.
+
+    Two that are told a little less and a little more are mixed, as what a rule is learned or
+    drawn for is not quite what it spends on other noise.
 
     Args:
-        policy: to whom observations go, their content in another order.
-        seed: of the orders.
+        made: images of a way that is told how much to spend, which 1 and the most keep to.
+        mean: number of evaluations.
+        most: evaluations of an image at most.
+        seed: of the draw.
     """
-    rng = np.random.default_rng(seed)
 
-    def blind(seen: np.ndarray) -> np.ndarray:
-        told = seen.copy()
-        for place in np.unique(seen[:, :2], axis=0):  # noise level and evaluations spent
-            rows = np.flatnonzero(np.all(seen[:, :2] == place, axis=1))
-            told[rows, 2:] = seen[rng.permutation(rows), 2:]
-        return policy(told)
+    def beyond(sign: int) -> Made:
+        apart = _NEIGHBORS
+        while True:
+            found = made(min(max(mean + sign * apart, 1.0), float(most)))
+            if sign * (found[1].mean() - mean) >= 0:
+                return found
+            apart *= 2
 
-    return blind
+    return blended(beyond(-1), beyond(1), mean, seed)
+
+
+def shuffled(
+    game: Countdown,
+    policy: Policy,
+    unet: UNet,
+    start: np.ndarray,
+    labels: np.ndarray | None,
+    guidance: float,
+    batch: int,
+    seed: int,
+) -> Made:
+    """Images by the levels that a policy chose for others, each once.
+
+    Args:
+        game: what the policy's actions do.
+        policy: chooses them.
+        unet: the network.
+        start: (N, H, W, C) standard normal noise.
+        labels: (N,) int32, or None.
+        guidance: weight of classifier-free guidance; 1 is off.
+        batch: images at a time.
+        seed: of which image goes by the levels of which.
+    """
+    kept: list[_Kept] = []
+
+    def keeping() -> Next:
+        kept.append(_Kept(game, policy))
+        return kept[-1]
+
+    about = start, labels, guidance, batch
+    first = float(game.levels[0])
+    in_batches(unet, game.solver, first, keeping, *about)
+    chosen = np.random.default_rng(seed).permutation(np.concatenate([k.levels for k in kept]))
+    parts = iter(range(0, len(start), batch))
+
+    def again() -> Next:
+        a = next(parts)
+        return lambda done, rows, past: chosen[a + rows, done - 1]
+
+    return in_batches(unet, game.solver, first, again, *about)
+
+
+class _Kept:
+    """Lets a policy choose each image's levels and keeps them, (B, limit), 0 from the end on."""
+
+    def __init__(self, game: Countdown, policy: Policy):
+        self._decider, self._limit = Decider(game, policy), game.limit
+        self.levels = np.zeros((0, game.limit))
+
+    def __call__(self, done: int, rows: np.ndarray, past: list[Point]) -> np.ndarray:
+        if done == 1:
+            self.levels = np.zeros((len(rows), self._limit))
+        then = self._decider(done, rows, past)
+        self.levels[rows, done - 1] = then
+        return then

@@ -140,6 +140,7 @@ def show_schedules(found: Mapping[str, Any]) -> None:
         f"{best['retention']:.3g} of {reference['solver']} with {reference['nfe']} NFE, "
         f"{reference['latency_ms'] / best['latency_ms']:.3g} times as fast"
     )
+    _show_confirmed(best["confirmed"])
     if tuned := found.get("tuned"):
         print(
             f"in batches of {tuned['batch']}: {tuned['latency_ms']:.4g} ms an image, then "
@@ -150,6 +151,17 @@ def show_schedules(found: Mapping[str, Any]) -> None:
     if content:
         _show_content(content)
     print(found["path"])
+
+
+def _show_confirmed(again: Mapping[str, Any]) -> None:
+    """What the chosen row came to on noise and images that nothing was chosen by."""
+    low, high = again["retention_interval"] or (math.nan, math.nan)
+    print(
+        f"confirmed on other noise and images: retention {again['retention']:.3g} ({low:.3g} to "
+        f"{high:.3g}), gap {cell(again['gap'])}"
+    )
+    if again["note"]:
+        print(again["note"])
 
 
 def _show_content(content: Mapping[str, Any]) -> None:

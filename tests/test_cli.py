@@ -318,9 +318,12 @@ def test_schedule_says_which_of_fixed_steps_and_steps_by_content_was_saved(
     content["ratio_interval"] = (1.1, 1.3) if better else None
     reference = {"solver": "dpmpp_2m", "nfe": 50, "latency_ms": 20.0}
     about = {"reference": reference, "path": "x.json", "content": content}
-    terminal.show_schedules({"rows": [row], "best": row, **about})
+    again = {"gap": 3.5, "retention": 0.85, "retention_interval": (0.8, 0.9), "note": "doubt"}
+    best = {**row, "confirmed": again}
+    terminal.show_schedules({"rows": [row], "best": best, **about})
     out = capsys.readouterr().out
     assert ("saved: ddim" in out) is not better and ("what was saved" in out) is better
+    assert "retention 0.85 (0.8 to 0.9), gap 3.5\ndoubt\n" in out
     assert ("1.1 to 1.3 times" in out) is better and out.endswith("x-content.json\nx.json\n")
 
 

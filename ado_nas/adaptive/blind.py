@@ -69,6 +69,32 @@ def mixed(images_of: Callable[[int], np.ndarray], mean: float, seed: int) -> Mad
     return np.where(more[:, None, None, None], images_of(low + 1), first), low + more
 
 
+def blended(few: Made, many: Made, mean: float, seed: int) -> Made:
+    """Images of two ways of sampling, drawn so that their mean is as asked.
+
+    Args:
+        few: images that spend no more than the mean.
+        many: the same images, from the same noise, that spend no less.
+        mean: number of evaluations.
+        seed: of the draw.
+
+    Returns:
+        Of each image one or the other; their mean is the one asked for, as near as whole numbers
+        of evaluations come to it.
+    """
+    rng, count = np.random.default_rng(seed), len(few[1])
+    apart = many[1] - few[1]
+    short, taken = round(mean * count) - int(few[1].sum()), np.zeros(count, bool)
+    if apart.sum():
+        taken[rng.permutation(count)[: round(count * short / apart.sum())]] = True
+    short -= int(apart[taken].sum())
+    for i in rng.permutation(count):  # what such a draw leaves over
+        change = -apart[i] if taken[i] else apart[i]
+        if abs(short - change) < abs(short):
+            taken[i], short = not taken[i], short - change
+    return np.where(taken[:, None, None, None], many[0], few[0]), np.where(taken, many[1], few[1])
+
+
 def _mean_nfe(limit: int, tilt: float) -> float:
     """Of the random policy: an image goes on from each evaluation unless 0 more are drawn."""
     going, total = 1.0, 0.0

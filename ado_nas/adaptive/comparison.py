@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from ado_nas.measure.speed import latency
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
-from ado_nas.quality.judge import Quality
-from ado_nas.reference import measure_reference
+from ado_nas.quality.judge import Judge, Quality
+from ado_nas.reference import judged_again, measure_reference
 from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest
 
-SCHEMA = 3  # raise it when learning or judging changes
+SCHEMA = 4  # raise it when learning or judging changes
 FILE = "found.json"
 KEPT = 0.95  # retention that counts as the reference's own quality
 
@@ -38,7 +39,8 @@ KEPT = 0.95  # retention that counts as the reference's own quality
 class Comparison:
     """Where schedules are learned and judged; what is found is kept under `folder`.
 
-    The bench's teacher is the model whose schedules they are.
+    The bench's teacher is the model whose schedules they are. `again` gives the judge of the
+    report and what the reference came to with it; see `judged_again`.
     """
 
     bench: Bench
@@ -47,6 +49,7 @@ class Comparison:
     refinement: Refinement | None
     folder: Path
     progress: Progress
+    again: Callable[[], tuple[Judge, dict[str, Any]]]
 
     def learned(self, solver: str, nfe: int) -> Learned:
         """The best recipe of a solver, learned once."""
@@ -78,17 +81,39 @@ class Comparison:
         timed = self.once(key, lambda: self._timed(recipe))
         return {**judged, **timed, "recipe": recipe.facts()}
 
-    def _judged(self, recipe: Recipe) -> dict[str, Any]:
+    def confirmed(self, recipe: Recipe) -> dict[str, Any]:
+        """A recipe on the report's noise and the second half of the held-out images.
+
+        The best of many rows owes some of its figures to the noise that it was chosen on; these
+        owe it nothing.
+
+        Returns:
+            gap, gap_interval, retention, retention_interval, sliced.
+        """
+
+        def make() -> dict[str, Any]:
+            judge, reference = self.again()
+            images = self._images(recipe, self.bench.task.quality.report_noise_seed)
+            found = judge.score(images) if np.isfinite(images).all() else None
+            return self.figures(found, reference)
+
+        about = self.bench.digests, recipe.facts(), self.judging
+        return self.once(digest("confirmed", SCHEMA, *about), make)
+
+    def _images(self, recipe: Recipe, seed: int) -> np.ndarray:
         bench, task = self.bench, self.bench.task
-        guidance, levels = task.reference.guidance, recipe.levels
-        start, labels = bench.start(task.quality.noise_seed), bench.labels()
+        start, labels = bench.start(seed), bench.labels()
         name = f"{recipe.solver} {recipe.schedule} {recipe.nfe} NFE"
-        unet, batch = slimmed(bench.teacher.unet, recipe.shares), task.quality.batch
-        about = start, labels, guidance, batch, self.progress, name
-        images = generate(unet, recipe.run, levels, *about)
+        about = start, labels, task.reference.guidance, task.quality.batch, self.progress, name
+        unet = slimmed(bench.teacher.unet, recipe.shares)
+        return generate(unet, recipe.run, recipe.levels, *about)
+
+    def _judged(self, recipe: Recipe) -> dict[str, Any]:
+        images = self._images(recipe, self.bench.task.quality.noise_seed)
         return {
             "solver": recipe.solver,
             "schedule": recipe.schedule,
+            "cost": recipe.cost,
             "learned": recipe.schedule not in CLOSED_FORMS,
             "nfe": recipe.nfe,
             **self.figures(self.score(images)),
@@ -109,12 +134,14 @@ class Comparison:
         """The judgment of images (N, H, W, C); None where they are not finite."""
         return self.bench.judge.score(images) if np.isfinite(images).all() else None
 
-    def figures(self, found: Quality | None) -> dict[str, Any]:
-        """A judgment as a row tells it."""
+    def figures(
+        self, found: Quality | None, reference: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A judgment as a row tells it, by the reference of the same judge and noise."""
         if found is None:
             none = {"gap_interval": None, "retention_interval": None, "sliced": None}
             return {"gap": None, "retention": 0.0, **none}
-        kept = compared(self.reference, found)
+        kept = compared(reference or self.reference, found)
         return {
             "gap": found.gap,
             "gap_interval": found.gap_interval,
@@ -162,10 +189,12 @@ def comparison(
     bench = open_bench(task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
     bank = fine_bank(bench, workspace, progress)
+    name = "measuring the reference again"
+    again = functools.partial(judged_again, bench, workspace, progress, name)
     if model is not None:
         bench = dataclasses.replace(bench, teacher=model)
     folder = workspace / "cache" / "schedules"
-    return Comparison(bench, bank, reference, refinement, folder, progress)
+    return Comparison(bench, bank, reference, refinement, folder, progress, again)
 
 
 def compare(
@@ -179,8 +208,9 @@ def compare(
         counts: numbers of evaluations; a solver that cannot have one takes the next below.
 
     Yields:
-        solver, schedule, learned, nfe, gap, gap_interval, retention, retention_interval,
-        latency_ms, recipe; a learned row whose schedule is a closed form was no better than it.
+        solver, schedule, cost (what the dynamic program summed, if one was the origin), learned,
+        nfe, gap, gap_interval, retention, retention_interval, latency_ms, recipe; a learned row
+        whose schedule is a closed form was no better than it.
     """
     for solver in solvers:
         for nfe in possible(solver, counts):

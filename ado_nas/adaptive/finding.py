@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ado_nas.adaptive.calltimes import measured_call_times
 from ado_nas.adaptive.choice import Judged
-from ado_nas.adaptive.comparison import Comparison, best_row, compare, possible
+from ado_nas.adaptive.comparison import KEPT, Comparison, best_row, compare, possible
 from ado_nas.adaptive.contest import contest
+from ado_nas.adaptive.fastest import fastest
 from ado_nas.adaptive.goal import ScheduleGoal, is_supernet, opened
 from ado_nas.adaptive.learning import CHECK_SEED, CHECKED
 from ado_nas.adaptive.narrowing import by_width
@@ -21,7 +23,7 @@ from ado_nas.adaptive.recipe import (
     save_recipe,
 )
 from ado_nas.adaptive.scheduler import AdaptiveScheduler
-from ado_nas.adaptive.tuning import settle, stopwatch
+from ado_nas.adaptive.tuning import converted, settle, stopwatch
 from ado_nas.device import environment
 from ado_nas.errors import ConfigError
 from ado_nas.modelfolder import Model
@@ -46,11 +48,14 @@ def schedule_model(
         progress: told about each part.
 
     Returns:
-        ``rows``, each with solver, schedule, learned, nfe, gap, gap_interval, retention,
-        retention_interval and latency_ms; ``best``, the chosen one, with its levels;
-        ``reference``; ``path``, where it was saved; and, where a latency was asked for,
-        ``tuned``: what was chosen for it in batches of which size, as measured, with
-        ``confirmed_ms``, timed once more. Where a mean number of evaluations was asked for,
+        ``rows``, each with solver, schedule, cost, learned, nfe, gap, gap_interval, retention,
+        retention_interval and latency_ms; ``best``, the chosen one, with its levels and, as
+        ``confirmed``, its gap and retention with their intervals on noise and images that nothing
+        was chosen by, and a ``note`` where they leave in doubt why it was chosen; ``reference``;
+        ``path``, where it was saved; and, where a latency was asked for, ``tuned``: what was
+        chosen for it in batches of which size, as measured, with ``confirmed_ms``, timed once
+        more and not above the target; or, where the fastest was, ``fastest``: its batch and
+        time, as measured. Where a mean number of evaluations was asked for,
         ``content``: what `contest` found, with the ``path`` of the steps by content; where they
         proved better than the fixed schedules, they are what is saved at ``path``, too.
 
@@ -61,16 +66,17 @@ def schedule_model(
     """
     found = opened(model, goal, workspace, progress)
     rows = list(_rows(found, goal))
-    tuned: dict[str, Any] = {}
-    if goal.latency_ms is None:
+    timed: dict[str, Any] = {}
+    if goal.latency_ms is None and not goal.fastest:
         best = best_row(rows)
     else:
         if is_supernet(model):
             rows += by_width(found)
-        best, tuned = _tuned(found, rows, goal.latency_ms)
+        best, timed = _timed(found, rows, goal.latency_ms)
+    best = {**best, "confirmed": _confirmed(found, best, goal)}
     assert model.folder is not None
     path = out or model.folder / SCHEDULE
-    judged = {**_told(best), **tuned}
+    judged = {**_told(best), **timed}
     _save(path, model, best, _provenance(found, goal, judged, best.get("checks", [])))
     content = {} if goal.mean_nfe is None else _by_content(found, goal, goal.mean_nfe, path)
     reference = {k: found.reference[k] for k in ("solver", "nfe", "gap", "floor", "latency_ms")}
@@ -80,7 +86,7 @@ def schedule_model(
         "best": {**_told(best), "recipe": best["recipe"]},
         "reference": reference,
         "path": str(path),
-        **tuned,
+        **timed,
         **content,
     }
 
@@ -98,20 +104,38 @@ def _by_content(
     return {"content": {**judged, "path": str(beside)}}
 
 
-def _tuned(
-    found: Comparison, rows: list[dict[str, Any]], target_ms: float
+def _timed(
+    found: Comparison, rows: list[dict[str, Any]], target_ms: float | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The row that keeps most within the latency, and how it was found."""
+    """The row that keeps most within a latency, or the fastest that keeps enough, with its batch.
+
+    Beside it, how it was found: as ``tuned``, or as ``fastest``.
+    """
     model, guidance = found.bench.teacher, found.bench.task.reference.guidance
+    if target_ms is None:
+        rows = [row for row in rows if row["retention"] >= KEPT] or [best_row(rows)]
     judged = [Judged(recipe_of(row["recipe"]), row["retention"], row.get("calls")) for row in rows]
     found.progress("call times", 0, 1)
     table = measured_call_times(model.unet, guidance=guidance)
     measure = stopwatch(model, guidance)
-    settled = settle(judged, table, target_ms, measure, progress=found.progress)
-    choice = settled.choice
-    place = next(i for i, row in enumerate(judged) if row is choice.row)
-    confirmed = measure(choice.row, choice.batch)
-    return rows[place], {"tuned": {**settled.facts(), "confirmed_ms": confirmed}}
+    if target_ms is None:
+        choice = fastest(judged, table, measure, found.progress)
+        about = {"images_per_second": converted(choice.ms), "call_times": table.facts()}
+        told = {"fastest": {**choice.facts(), **about}}
+    else:
+        settled = settle(judged, table, target_ms, measure, progress=found.progress)
+        choice, told = settled.choice, {"tuned": settled.facts()}
+    best = next(row for row, one in zip(rows, judged, strict=True) if one is choice.row)
+    return {**best, "recipe": {**best["recipe"], "batch": choice.batch}}, told
+
+
+def _confirmed(found: Comparison, best: Mapping[str, Any], goal: ScheduleGoal) -> dict[str, Any]:
+    """The chosen row judged afresh, and what of the choice that leaves in doubt."""
+    again = found.confirmed(dataclasses.replace(recipe_of(best["recipe"]), batch=None))
+    note, low = "", (again["retention_interval"] or (0.0,))[0]
+    if goal.latency_ms is None and best["retention"] >= KEPT and low < KEPT:
+        note = f"chosen because it keeps {KEPT:g}, which is not sure: it may keep only {low:.3g}"
+    return {**again, "note": note}
 
 
 def _rows(found: Comparison, goal: ScheduleGoal) -> Iterator[dict[str, Any]]:

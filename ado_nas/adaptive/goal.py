@@ -31,6 +31,8 @@ class ScheduleGoal:
     samples: int = 1000  # images that each is judged on
     latency_ms: float | None = None  # that an image may take, end to end; None for no limit
     mean_nfe: float | None = None  # of steps by content; None for fixed schedules alone
+    fastest: bool = False  # without a latency: by measured time, and not by evaluations
+    reference_nfe: int | None = None  # of what quality is kept of; None for the model's own
 
     def __post_init__(self) -> None:
         known = [name for name in SOLVERS if name != "consistency"]
@@ -47,6 +49,8 @@ class ScheduleGoal:
             converted(self.latency_ms)  # refuses what is no time
         if self.samples < 100:
             raise ConfigError(f"samples {self.samples}: give at least 100")
+        if self.reference_nfe is not None and self.reference_nfe < 1:
+            raise ConfigError(f"a reference of {self.reference_nfe} NFE: give at least 1")
         if self.mean_nfe is not None:
             self._check_content(self.mean_nfe)
 
@@ -84,6 +88,9 @@ def check(model: Model, goal: ScheduleGoal) -> TaskSpec:
             "levels; give the teacher, or train a student with another schedule"
         )
     task = task_of(model)
+    if goal.reference_nfe is not None:
+        reference = dataclasses.replace(task.reference, nfe=goal.reference_nfe)
+        task = dataclasses.replace(task, reference=reference)
     if is_supernet(model):
         if goal.mean_nfe is not None:
             raise ModelError(

@@ -29,8 +29,8 @@ FINE = 60  # levels of the trajectories that schedules are learned from
 COUNT = 256  # of them
 CHECK_SEED = 3000  # noise that is neither learned from nor judged on
 CHECKED = 1000  # images at most
-GLANCED = 256  # images that the first choice is made on
-KEPT = 2  # of the closed forms, and of the dynamic programs, that are then checked on all
+GLANCED = 256  # images that the first choice among dynamic programs is made on
+KEPT = 2  # of the dynamic programs that are then checked on all
 GROWTH = 1.15  # gamma of GITS
 POWERS = (0.0, 0.5, 1.0)  # 0 is BOSS; see `jump_costs`
 
@@ -41,7 +41,7 @@ class Learned:
 
     recipe: Recipe
     levels_only: Recipe  # the best in which levels alone were learned
-    checks: list[dict[str, Any]]  # schedule and gap of each, on the check noise
+    checks: list[dict[str, Any]]  # schedule, cost and gap of each, on the check noise
 
 
 def fine_bank(bench: Bench, workspace: Path, progress: Progress) -> Bank:
@@ -84,16 +84,18 @@ def learned_levels(bank: Bank, solver: str, nfe: int) -> Iterator[Recipe]:
 
     Yields:
         ``dp`` by the squared distance of landings, with each power of what is left of it at the
-        end, and ``gits`` by their deviation from the straight way.
+        end, which `cost` names, and ``gits`` by their deviation from the straight way.
     """
     count = steps(solver, nfe)
     if count >= len(bank.levels):
         return
-    for costs in path_costs(bank):
-        yield Recipe(solver, "dp", bank.levels[cheapest_path(costs, count)])
+    for power, costs in zip(POWERS, path_costs(bank), strict=True):
+        levels = bank.levels[cheapest_path(costs, count)]
+        yield Recipe(solver, "dp", levels, cost=f"power {power:g}")
     states = np.array(bank.states)
     costs = deviation_costs(states, implied_denoised(states, bank.levels), bank.levels)
-    yield Recipe(solver, "gits", bank.levels[cheapest_path(costs, count, GROWTH)])
+    levels = bank.levels[cheapest_path(costs, count, GROWTH)]
+    yield Recipe(solver, "gits", levels, cost="deviation")
 
 
 def path_costs(bank: Bank) -> Iterator[np.ndarray]:
@@ -117,22 +119,23 @@ def learn(
     Args:
         bench: the model as its teacher, and the judge.
         bank: from `fine_bank`.
-        solver: its name; `generalized` learns corrections, too.
+        solver: its name; `generalized` learns corrections, too, where there is a refinement.
         nfe: network evaluations.
         refinement: of the best found; None for none.
         progress: told of each check.
 
     Returns:
-        The best on the check noise, which may be a closed form.
+        The best on the check noise, which may be a closed form: all of them are checked on all
+        images, and a glance at few drops dynamic programs alone.
     """
     base = "dpmpp_2m" if solver == GENERALIZED else solver
-    forms, paths = closed_forms(bench, base, nfe), learned_levels(bank, base, nfe)
+    forms, paths = list(closed_forms(bench, base, nfe)), list(learned_levels(bank, base, nfe))
     checks: list[dict[str, Any]] = []
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
-        checks.append({"schedule": recipe.schedule, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), 2 * KEPT + 2)
+        checks.append({"schedule": recipe.schedule, "cost": recipe.cost, "gap": gap})
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(forms) + KEPT + 2)
         return gap, recipe
 
     def refined(start: tuple[float, Recipe], told: bool) -> list[tuple[float, Recipe]]:
@@ -144,15 +147,15 @@ def learn(
         except Diverged:
             return []
 
-    found = [check(r) for some in (forms, paths) for r in _promising(bench, list(some))]
+    found = [check(recipe) for recipe in (*forms, *_promising(bench, paths))]
     moves = refinement is not None and base in RULE and steps(base, nfe) > 1
     if moves:
         found += refined(min(found, key=_gap), told=False)
     levels_only = min(found, key=_gap)
     if solver == GENERALIZED:
         found = [(levels_only[0], _correctable(levels_only[1]))]
-    if moves and refinement and refinement.told:
-        found += refined(min(found, key=_gap), told=True)
+    if moves and refinement and (refinement.told or solver == GENERALIZED):
+        found += refined(min(found, key=_gap), told=refinement.told)
     return Learned(min(found, key=_gap)[1], levels_only[1], checks)
 
 

@@ -27,7 +27,9 @@ class Recipe:
 
     `levels` is (T + 1,), falling, the last 0; `times` (T,) the factors of the levels that the
     network is told, `corrections` (2, T, T) as `generalized` takes them; None for none. `shares`
-    (T,) is of the widths of a supernet at each step; empty where all steps are whole.
+    (T,) is of the widths of a supernet at each step; empty where all steps are whole. `batch` is
+    how many images at a time it was chosen for; None for any number. `cost` says what a dynamic
+    program took for the cost of a jump to find the levels, or those that they were refined from.
     """
 
     solver: str
@@ -36,6 +38,8 @@ class Recipe:
     times: np.ndarray | None = None
     corrections: np.ndarray | None = None
     shares: tuple[float, ...] = ()
+    batch: int | None = None
+    cost: str = ""
 
     @property
     def nfe(self) -> int:
@@ -63,7 +67,9 @@ class Recipe:
             "corrections": None if self.corrections is None else self.corrections.tolist(),
         }
         # Left out where there are none, so that cache keys of before stay.
-        return {**found, "shares": list(self.shares)} if self.shares else found
+        found |= {"shares": list(self.shares)} if self.shares else {}
+        found |= {} if self.batch is None else {"batch": self.batch}
+        return found | ({"cost": self.cost} if self.cost else {})
 
 
 def recipe_of(facts: Mapping[str, Any]) -> Recipe:
@@ -110,8 +116,11 @@ def recipe_of(facts: Mapping[str, Any]) -> Recipe:
             f"its shares are {shares.tolist()}; give one above 0, at most 1, for each of {steps} "
             "steps, and a solver with one evaluation a step"
         )
-    name = str(facts.get("schedule", ""))
-    return Recipe(solver, name, levels, times, corrections, tuple(shares.tolist()))
+    batch = facts.get("batch")
+    if batch is not None and (type(batch) is not int or batch < 1):
+        raise ModelError(f"its batch is {batch!r}; give a whole number from 1, or none")
+    name, cost = str(facts.get("schedule", "")), str(facts.get("cost", ""))
+    return Recipe(solver, name, levels, times, corrections, tuple(shares.tolist()), batch, cost)
 
 
 def own(model: Model) -> Recipe:

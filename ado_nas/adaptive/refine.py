@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ class Sampler(nn.Module):
             corrections = np.array(self._corrections).astype(np.float64)
         levels = np.array(self.levels).astype(np.float64)
         told = None if self._told is None else np.array(self._told).astype(np.float64)
-        return Recipe(self._recipe.solver, schedule, levels, told, corrections)
+        return dataclasses.replace(
+            self._recipe, schedule=schedule, levels=levels, times=told, corrections=corrections
+        )
 
     @property
     def _told(self) -> mx.array | None:

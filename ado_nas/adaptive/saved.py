@@ -19,6 +19,7 @@ from ado_nas.files import read_json
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress
 
+BATCH = 100  # images at a time where none were chosen
 Sampling = Callable[
     [np.ndarray, np.ndarray | None, Progress],
     tuple[np.ndarray, np.ndarray],
@@ -67,12 +68,13 @@ def saved(model: Model, place: Path | None = None, side: int | None = None) -> S
 
 def _by_recipe(model: Model, recipe: Recipe) -> Sampling:
     unet, guidance = slimmed(model.unet, recipe.shares), model.sampler.guidance
+    batch = recipe.batch or BATCH
 
     def run(
         start: np.ndarray, labels: np.ndarray | None, progress: Progress
     ) -> tuple[np.ndarray, np.ndarray]:
-        about = recipe.run, recipe.levels, start, labels, guidance
-        return generate(unet, *about, progress=progress), np.full(len(start), recipe.nfe)
+        about = recipe.run, recipe.levels, start, labels, guidance, batch, progress
+        return generate(unet, *about), np.full(len(start), recipe.nfe)
 
     return run
 

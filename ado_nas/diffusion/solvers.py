@@ -212,7 +212,9 @@ def generalized(corrections: np.ndarray | mx.array, base: Rule = dpmpp_2m) -> So
         for t, (now, then, resting) in enumerate(_pairs(levels)):
             d = denoise(x, _noise(now))
             past.append(Point(now, x, d))
-            moved = base(past[-MEMORY:], then)
+            recent = past[-MEMORY:]
+            moved = base(recent, then)
+            past[-MEMORY:] = recent  # in which the rule may have corrected a state
             for j, p in enumerate(past):
                 moved = moved + _column(corrections[0, t, j]) * p.d
                 moved = moved + _column(corrections[1, t, j] * now) * p.slope
@@ -246,17 +248,18 @@ def consistency(
 ) -> Iterator[tuple[mx.array, mx.array]]:
     """Multistep consistency sampling: to the clean image, then on with fresh noise on it.
 
-    The noise of an image follows from its own start noise, so that it is the same in any batch;
-    images have two values or more. The denoiser is a consistency function, which gives the end of
-    the trajectory through x.
+    The noise of an image follows from its own start noise and the number of the step, so that it
+    is the same in any batch, beside images of more steps or fewer; images have two values or
+    more. The denoiser is a consistency function, which gives the end of the trajectory through x.
 
     Source: Song et al. 2023 (consistency models), algorithm 1.
     """
-    keys = _row_keys(x, len(levels) - 1)
-    for step, (now, then, resting) in enumerate(_pairs(levels)):
+    keys = _row_keys(x)
+    for now, then, resting in _pairs(levels):
         d = denoise(x, _noise(now))
+        own, keys = _parted(keys)
         # Without noise where all go to 0.
-        moved = d if _all_zero(then) else d + _column(then) * _normal(keys[:, step], d)
+        moved = d if _all_zero(then) else d + _column(then) * _normal(own, d)
         x = moved if resting is None else mx.where(resting, x, moved)
         yield x, d
 
@@ -332,10 +335,15 @@ def _library(value: Level) -> Any:
     return mx if isinstance(value, mx.array) else np
 
 
-def _row_keys(x: mx.array, steps: int) -> mx.array:
-    """(B, steps, 2) keys of the random generator, from the bits of each row's first two values."""
-    bits = mx.view(x.astype(mx.float32).reshape(x.shape[0], -1)[:, :2], mx.uint32)
-    return mx.vmap(lambda key: mx.random.split(key, steps))(bits)
+def _row_keys(x: mx.array) -> mx.array:
+    """(B, 2) keys of the random generator: the bits of each row's first two values."""
+    return mx.view(x.astype(mx.float32).reshape(x.shape[0], -1)[:, :2], mx.uint32)
+
+
+def _parted(keys: mx.array) -> tuple[mx.array, mx.array]:
+    """Of each row's key (B, 2) one for this step and one for those after it, (B, 2) each."""
+    found = mx.vmap(lambda key: mx.random.split(key, 2))(keys)
+    return found[:, 0], found[:, 1]
 
 
 def _normal(keys: mx.array, like: mx.array) -> mx.array:

@@ -30,7 +30,7 @@ from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, to_di
 from ado_nas.training.budget import accounting
 from ado_nas.training.resumable import CHECKPOINT
 
-SCHEMA = 1  # raise it when training or judging changes
+SCHEMA = 2  # raise it when training or judging changes
 RESULT = "result.json"
 
 

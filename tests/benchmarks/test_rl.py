@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ado_nas.adaptive.blind import mixed
+from ado_nas.adaptive.blind import Made, blended, mixed
+from ado_nas.adaptive.compaction import in_batches
+from ado_nas.adaptive.countdown import Decider
+from ado_nas.diffusion.sampling import generate, noise
+from ado_nas.diffusion.solvers import Point
 from ado_nas.errors import ConfigError
 from ado_nas.progress import silent
 from ado_nas.specs import QualitySpec, TrajectorySpec
 from benchmarks import rl
-from benchmarks.policies import blinded
+from benchmarks.policies import met, shuffled
 from studies.config import resolve
+from tests.fakes.fake_practice import CLASSES, small_practice, small_unet
 
 
 def run(workspace: Path, row: int | None, seeds: int = 1) -> dict[str, Any]:
@@ -49,8 +54,8 @@ def test_every_policy_is_judged_at_what_the_learned_one_spends(
         assert row["error_interval"][0] < row["error"] < row["error_interval"][1]
         assert sum(row["images_by_nfe"]) == 64
     spent = rows["ppo"]["nfe"]
-    assert rows["dp"]["nfe"] == rows["uniform"]["nfe"] == pytest.approx(spent, abs=1e-3)
-    assert rows["random"]["nfe"] == pytest.approx(spent, abs=1.5)
+    assert {row["nfe"] for row in rows.values()} == {spent}
+    assert rows["shuffled"]["images_by_nfe"] == rows["ppo"]["images_by_nfe"]
     assert set(found["ppo_against"]) == set(rl.OTHERS)
     assert isinstance(found["above_random"], bool)
     assert run(tmp_path, 3)["rows"] == [rows["random"]]  # kept, not drawn again
@@ -92,14 +97,60 @@ def test_mixed_budgets_meet_the_mean() -> None:
     assert np.all(mixed(images, 5.0, seed=0)[1] == 5)
 
 
-def test_blind_policy_acts_as_often_but_not_by_content() -> None:
-    seen = np.zeros((200, 3), np.float32)
-    seen[100:, 1] = 0.5
-    seen[:, 2] = np.arange(200)
-    acted = blinded(lambda told: told[:, 2], seed=0)(seen)
-    for half in (slice(0, 100), slice(100, 200)):
-        assert sorted(acted[half]) == sorted(seen[half, 2])
-        assert np.mean(acted[half] == seen[half, 2]) < 0.1
+@pytest.mark.parametrize("mean", [1.0, 2.3, 4.488, 7.9, 8.0])
+@pytest.mark.parametrize("bias", [0.0, 0.8, -0.8])
+def test_what_is_told_a_mean_but_spends_another_is_mixed_to_it(mean: float, bias: float) -> None:
+    asked: list[float] = []
+
+    def made(target: float) -> Made:
+        asked.append(target)
+        rng = np.random.default_rng(len(asked))
+        spent = np.clip(np.rint(rng.normal(target + bias, 1.5, 200)), 1, 8).astype(np.int64)
+        spent = np.full(200, int(target)) if target in (1, 8) else spent
+        return spent[:, None, None, None].astype(np.float32), spent
+
+    images, spent = met(made, mean, 8, seed=0)
+    np.testing.assert_array_equal(images.ravel(), spent)
+    assert abs(spent.mean() - mean) <= 0.5 / 200 + 1e-9
+    assert min(asked) >= 1 and max(asked) <= 8
+
+
+def test_blended_images_are_drawn_from_all() -> None:
+    low, high = np.full(1000, 4), np.where(np.arange(1000) % 2, 5, 4)
+    few, many = ((np.zeros((1000, 1, 1, 1)) + n, spent) for n, spent in ((0, low), (1, high)))
+    images, spent = blended(few, many, 4.25, seed=1)
+    assert spent.mean() == 4.25
+    taken = images.ravel() == 1
+    assert np.array_equal(spent, np.where(taken, high, low))
+    for part in (taken[:500], taken[500:], taken[::2], taken[1::2]):
+        assert part.mean() == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.usefixtures("own_lock")
+def test_shuffled_levels_are_those_of_the_policy_given_to_others() -> None:
+    game, unet = small_practice(limit=5).game, small_unet()
+    start, labels = noise(3, 12, (8, 8, 1)), np.arange(12, dtype=np.int32) % CLASSES
+    seen = np.zeros((0, 5))
+
+    def actor(told: np.ndarray) -> np.ndarray:
+        return np.where(told[:, -1] > 0, 2, 0) + (told[:, -2] > 0)
+
+    def watched(done: int, rows: np.ndarray, past: list[Point]) -> np.ndarray:
+        nonlocal seen
+        seen = np.zeros((12, 5)) if done == 1 else seen
+        seen[rows, done - 1] = decider(done, rows, past)
+        return seen[rows, done - 1]
+
+    decider, first = Decider(game, actor), float(game.levels[0])
+    _, own = in_batches(unet, game.solver, first, lambda: watched, start, labels)
+    images, spent = shuffled(game, actor, unet, start, labels, 1.0, 5, seed=1)
+    order = np.random.default_rng(1).permutation(12)
+    np.testing.assert_array_equal(spent, own[order])
+    assert len(set(own)) > 1 and not np.array_equal(spent, own)
+    for i, levels in enumerate(seen[order]):
+        path = np.concatenate([[first], levels[levels > 0], [0.0]])
+        alone = generate(unet, game.solver, path, start[i : i + 1], labels[i : i + 1])
+        np.testing.assert_allclose(images[i : i + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_row_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from ado_nas.adaptive import learning
+from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.errors import ConfigError
 from ado_nas.progress import silent
@@ -73,3 +77,47 @@ def test_saving_is_against_the_fixed_schedules_of_equal_gap(
     assert low <= row["saved_nfe"] <= high
     assert 3 <= row["oracle_nfe"] <= row["mean_nfe"] + 1e-9 and row["oracle_gap"] > 0
     assert -1 <= row["foretold"] <= 1
+
+
+def test_both_sides_are_guided_as_the_reference_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, seen = np.zeros((4, 2, 2, 1), np.float32), []
+
+    def generate(unet: object, solver: object, levels: object, *about: Any) -> np.ndarray:
+        seen.append(about[2])
+        return start
+
+    def sample(unet: object, schedules: object, rule: object, *about: Any) -> Any:
+        seen.append(about[2])
+        return start, np.full(4, 3)
+
+    def sample_batch(*about: Any) -> mx.array:
+        seen.append(about[5])
+        return mx.array(start)
+
+    def time_in_turn(calls: list[Any]) -> list[float]:
+        return [float(call().size) for call in calls]
+
+    for fake in (generate, sample, sample_batch, time_in_turn):
+        monkeypatch.setattr(adaptive, fake.__name__, fake)
+    task = SimpleNamespace(reference=SamplerSpec(guidance=2.5), quality=SimpleNamespace(batch=2))
+    judge = SimpleNamespace(
+        gap=lambda images: 1.0,
+        score=lambda images: SimpleNamespace(
+            gap=1.0, gap_interval=(1.0, 1.0), replicates=SimpleNamespace(generated=[1.0, 1.0])
+        ),
+    )
+    bench: Any = SimpleNamespace(
+        task=task,
+        judge=judge,
+        teacher=SimpleNamespace(unet=None),
+        start=lambda seed: start,
+        labels=lambda: None,
+    )
+    fixed = Recipe("ddim", "dp", np.array([4.0, 2.0, 1.0, 0.0]))
+    plain = adaptive._plain(bench, fixed, 0, silent)
+    held: Any = SimpleNamespace(images=plain[None])
+    judged = [adaptive._judged(bench, plain, 3.0)]
+    rule: Any = SimpleNamespace()
+    schedules: Any = SimpleNamespace(levels={3: fixed.levels})
+    adaptive._row(bench, schedules, rule, [fixed], judged, held, 0, silent)
+    assert seen == [2.5] * 4

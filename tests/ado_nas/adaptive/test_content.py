@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import ado_nas
+from ado_nas import scheduling
 from ado_nas.adaptive import content, learning
 from ado_nas.adaptive.complexity import STATISTICS, Budgets
 from ado_nas.adaptive.content import only
 from ado_nas.adaptive.goal import ScheduleGoal
+from ado_nas.adaptive.recipe import load_recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.adaptive.scheduler import AdaptiveScheduler
 from ado_nas.bench import open_bench
@@ -107,10 +109,31 @@ def test_statistics_that_are_not_named_tell_nothing() -> None:
 def test_facade_says_what_it_cannot_do(model: Model) -> None:
     with pytest.raises(ModelError, match="no model"):
         ado_nas.AdaptiveSamplingOptimizer().learn_schedule()
-    with pytest.raises(ConfigError, match="own sampler takes 9"):
-        ado_nas.AdaptiveSamplingOptimizer(50, model).learn_schedule()
+    with pytest.raises(ConfigError, match="reference of 0 NFE"):
+        ado_nas.AdaptiveSamplingOptimizer(0, model)
     with pytest.raises(ConfigError, match="cannot be timed here"):
         ado_nas.AdaptiveSamplingOptimizer(9, model).optimize_noise_schedule("m9")
+
+
+def test_facade_asks_for_the_fastest_or_for_a_latency_and_names_the_reference(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goals: list[ScheduleGoal] = []
+
+    def schedule_model(_: Model, goal: ScheduleGoal, *__: Any, **___: Any) -> dict[str, Any]:
+        goals.append(goal)
+        return {}
+
+    monkeypatch.setattr(scheduling, "schedule_model", schedule_model)
+    for given in (None, 3.0):
+        goal = ScheduleGoal(("ddim",), latency_ms=given)
+        optimizer = ado_nas.AdaptiveSamplingOptimizer(7, model, goal)
+        optimizer.optimize_noise_schedule()
+        optimizer.optimize_noise_schedule("this", 2.0)
+    asked = [(goal.latency_ms, goal.fastest) for goal in goals]
+    assert asked == [(None, True), (2.0, False), (3.0, False), (2.0, False)]
+    assert {goal.reference_nfe for goal in goals} == {7}
+    assert ado_nas.AdaptiveSamplingOptimizer().base_steps == 50
 
 
 @pytest.mark.slow
@@ -137,8 +160,12 @@ def test_facade_works_as_the_specification_names_it(
     assert len(set(same.sample(load_model(folder), start)[1])) == 1
     with pytest.raises(ConfigError, match="did you mean 'change'"):
         optimizer.learn_schedule(("chang",))
-    best = optimizer.optimize_noise_schedule()["best"]
-    assert best["nfe"] == 3 and (folder / "schedule.json").is_file()
+    optimizer = ado_nas.AdaptiveSamplingOptimizer(7, folder, goal, tmp_path)
+    told = optimizer.optimize_noise_schedule()
+    best, fastest = told["best"], told["fastest"]
+    assert best["nfe"] == 3 and told["reference"]["nfe"] == 7 and fastest["latency_ms"] > 0
+    kept = load_recipe(folder / "schedule.json", load_model(folder))
+    assert kept.batch == fastest["batch"] == best["recipe"]["batch"]
 
 
 def test_each_count_keeps_what_proves_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ def test_best_is_saved_with_the_model_and_used(found: dict[str, Any], model: Mod
     assert (recipe.solver, recipe.schedule) == (best["solver"], best["schedule"])
     np.testing.assert_array_equal(recipe.levels, best["recipe"]["levels"])
     provenance = json.loads(path.read_text())["provenance"]
-    assert provenance["judged"]["gap"] == best["gap"]
+    assert provenance["judged"]["gap"] == best["gap"] != best["confirmed"]["gap"]
+    assert provenance["judged"]["confirmed"] == best["confirmed"]
+    low, high = best["confirmed"]["retention_interval"]
+    assert 0 < low <= best["confirmed"]["retention"] <= high
     assert set(provenance["digests"]) == {"data", "teacher", "trajectories", "features"}
 
 

@@ -42,6 +42,18 @@ def test_teacher_is_its_own_task_and_a_supernet_that_of_its_teacher(supernet: Mo
         assert task.reference.nfe == 4 and task.trajectories.sigma_max == pytest.approx(40)
 
 
+def test_reference_takes_as_many_evaluations_as_asked_for(supernet: Model) -> None:
+    task = check(supernet, dataclasses.replace(GOAL, reference_nfe=50))
+    assert task.reference == dataclasses.replace(supernet.sampler, nfe=50)
+
+
+def test_trajectories_are_guided_as_the_reference_is(tmp_path: Path) -> None:
+    model = saved(tmp_path, {"kind": "teacher", "data": DATA})
+    sampler = dataclasses.replace(model.sampler, guidance=2.5)
+    task = check(dataclasses.replace(model, sampler=sampler), GOAL)
+    assert task.trajectories.guidance == task.reference.guidance == 2.5
+
+
 def test_supernet_without_its_teacher_is_refused(supernet: Model, tmp_path: Path) -> None:
     card = tmp_path / "teacher" / CARD
     for facts in ({"weights_sha256": "other"}, None):
@@ -71,6 +83,7 @@ def test_student_is_refused(tmp_path: Path) -> None:
         ({"samples": 5}, "samples 5"),
         ({"latency_ms": 0.0}, "above 0"),
         ({"latency_ms": float("nan")}, "above 0"),
+        ({"reference_nfe": 0}, "reference of 0 NFE"),
         ({"mean_nfe": 2.0}, "mean NFE 2: give 3 to 8"),
         ({"mean_nfe": float("nan")}, "mean NFE nan"),
         ({"mean_nfe": 4.0, "latency_ms": 1.0}, "give one of them"),

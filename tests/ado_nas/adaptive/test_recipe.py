@@ -29,6 +29,7 @@ RECIPES = [
     Recipe("dpmpp_2m", "refined", LEVELS, np.array([1.0, 0.9, 1.1])),
     Recipe("generalized", "refined", LEVELS, np.ones(3), CORRECTIONS),
     Recipe("ddim", "widths", LEVELS, shares=(0.5, 1.0, 1.0)),
+    Recipe("ipndm_2", "dp", LEVELS, batch=3, cost="power 0.5"),
 ]
 
 
@@ -74,6 +75,9 @@ def test_recipe_samples_the_same_after_saving(model: Model, recipe: Recipe) -> N
         ({"shares": [0.0, 1.0, 1.0]}, "above 0"),
         ({"shares": "narrow"}, "no finite numbers"),
         ({"solver": "heun", "shares": [0.5, 1.0, 1.0]}, "one evaluation a step"),
+        ({"batch": 0}, "its batch is 0"),
+        ({"batch": 2.5}, "its batch is 2.5"),
+        ({"batch": "many"}, "its batch is 'many'"),
         ({"solver": "generalized"}, "corrections"),
         ({"solver": "generalized", "corrections": [[0.0]]}, r"\(2, 3, 3\)"),
     ],

@@ -37,7 +37,8 @@ def pixels(x: mx.array) -> mx.array:
 
 def recipe(solver: str) -> Recipe:
     corrections = np.zeros((2, 3, 3)) if solver == "generalized" else None
-    return Recipe(solver, "karras", karras_levels(3, 0.05, 20.0), None, corrections)
+    levels = karras_levels(3, 0.05, 20.0)
+    return Recipe(solver, "karras", levels, None, corrections, cost="power 1")
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ipndm_3", "generalized"])
@@ -51,7 +52,8 @@ def test_sampler_begins_as_the_recipe_it_was_given(unet: UNet, solver: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("solver", "told"), [("ddim", False), ("ipndm_3", True), ("generalized", True)]
+    ("solver", "told"),
+    [("ddim", False), ("ipndm_3", True), ("generalized", True), ("generalized", False)],
 )
 def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
     unet: UNet, bank: Bank, solver: str, told: bool
@@ -60,7 +62,7 @@ def test_refined_recipe_ends_nearer_to_the_teacher_on_fresh_noise(
     found = refine(
         unet, given, bank, pixels, Refinement(iterations=30, learning_rate=4e-2, told=told)
     )
-    assert found.schedule == ("told" if told else "refined")
+    assert found.schedule == ("told" if told else "refined") and found.cost == "power 1"
     assert found.solver == solver and found.nfe == 3 and (found.times is not None) == told
     assert found.levels[0] == pytest.approx(20.0) and np.all(np.diff(found.levels) < 0)
     assert (found.corrections is not None) == (solver == "generalized")

@@ -73,6 +73,19 @@ def test_saved_kind_samples_as_what_was_saved(save: Save, model: Model, tmp_path
     assert np.abs(images - own).max() > 1e-3
 
 
+@pytest.mark.parametrize(("batch", "told"), [(2, [2, 4, 5]), (None, [5])])
+def test_batch_that_was_chosen_is_what_images_are_drawn_in(
+    model: Model, tmp_path: Path, batch: int | None, told: list[int]
+) -> None:
+    save_recipe(tmp_path / "kept", model, Recipe("ddim", "dp", LEVELS, batch=batch), {})
+    done: list[int] = []
+    run = saved(model, tmp_path / "kept")
+    images, _ = run(START, LABELS, lambda stage, now, *_, **__: done.append(now))
+    assert done == told
+    wanted = generate(model.unet, "ddim", LEVELS, START, LABELS)
+    np.testing.assert_allclose(images, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_model_samples_by_its_own_until_something_is_saved_with_it(model: Model) -> None:
     images, spent = saved(model)(START, LABELS, silent)
     np.testing.assert_array_equal(images, generate(model.unet, "ddim", LEVELS, START, LABELS))

@@ -223,12 +223,31 @@ def test_better_row_is_not_given_up_for_one_measurement_that_was_disturbed() -> 
 
 
 def test_time_near_the_window_is_taken_again_and_its_median_counts() -> None:
-    spans, target = [0.85, 0.93, 0.94], 10.0
+    spans, target = [0.85, 0.93, 0.94, 0.95], 10.0
     found = settle(
         [row(6, 1.0)], CallTimes((1,), (0.0,), (1.5,)), target, lambda *_: target * spans.pop(0)
     )
     assert found.within and found.choice.ms == pytest.approx(9.3) and not spans
-    assert len(found.tried) == 1
+    assert found.confirmed_ms == pytest.approx(9.5) and len(found.tried) == 1
+
+
+SINGLE = CallTimes((1,), (0.0,), (1.6,))
+
+
+def test_what_takes_too_long_once_more_is_given_up_for_what_holds() -> None:
+    spans = {6: [9.6, 10.5], 3: [9.2, 9.3]}
+    found = settle([row(6, 1.0), row(3, 0.8)], SINGLE, 10.0, lambda row, _: spans[row.nfe].pop(0))
+    assert (found.choice.row.nfe, found.choice.ms, found.confirmed_ms) == (3, 9.2, 9.3)
+    assert spans == {6: [], 3: []} and found.facts()["confirmed_ms"] == 9.3
+
+
+@pytest.mark.parametrize(
+    ("slow", "text"), [(10.3, "9.95 ms an image, but 10.3 once more: 10 ms do not"), (12, "10.8")]
+)
+def test_target_that_does_not_hold_is_a_negative_verdict(slow: float, text: str) -> None:
+    spans = itertools.chain([9.6, slow, 9.6], itertools.repeat(slow))
+    with pytest.raises(NegativeVerdict, match=text):
+        settle([row(6, 1.0)], SINGLE, 10.0, lambda *_: next(spans))
 
 
 def test_room_that_nothing_can_use_is_said() -> None:

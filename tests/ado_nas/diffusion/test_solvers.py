@@ -198,7 +198,7 @@ def test_ipndm_converges_at_its_order_on_equal_steps(order: int) -> None:
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.4)
 
 
-@pytest.mark.parametrize("name", FLOW_SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_images_may_have_levels_of_their_own(name: str) -> None:
     """Each column of levels gives what it gives alone; an image at 0 rests."""
     x = mx.array(np.random.default_rng(5).standard_normal((2, 1, 1, 3)).astype(np.float32))
@@ -233,6 +233,16 @@ def test_levels_of_mlx_give_the_same_and_a_gradient(name: str) -> None:
         )
         expected = (up - down) / (2 * change[i])
         assert float(slopes[i]) == pytest.approx(expected, rel=0.05, abs=2e-2)
+
+
+@pytest.mark.parametrize("name", RULE)
+def test_corrections_of_zero_change_no_rule(name: str) -> None:
+    x = np.random.default_rng(8).standard_normal((4, 1, 1, 3)) * 40
+    levels = karras_levels(2 * MEMORY, 0.02, 40.0)
+    none = np.zeros((2, 2 * MEMORY, 2 * MEMORY))
+    run = generalized(none, RULE[name])(gaussian_denoiser, mx.array(x.astype(np.float32)), levels)
+    *_, (last, _) = run
+    np.testing.assert_allclose(last, solve(name, levels, x), atol=1e-5)
 
 
 def test_corrections_of_zero_and_true_levels_change_nothing() -> None:

@@ -1,0 +1,146 @@
+"""What rows are chosen by, and what is said of the chosen one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ado_nas.adaptive import comparison, finding
+from ado_nas.adaptive.choice import Choice, Judged
+from ado_nas.adaptive.comparison import KEPT, Comparison
+from ado_nas.adaptive.goal import ScheduleGoal
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.progress import silent
+from ado_nas.quality.intervals import Replicates
+from ado_nas.specs import QualitySpec, SamplerSpec, TaskSpec
+
+RECIPE = Recipe("ddim", "dp", karras_levels(4, 0.02, 40.0), cost="power 0.5")
+TASK = TaskSpec(quality=QualitySpec(noise_seed=7, report_noise_seed=8), reference=SamplerSpec())
+
+
+def judge(gap: float) -> Any:
+    """One to whom images of noise 7 have that gap, and all others thrice as much."""
+
+    def score(images: np.ndarray) -> Any:
+        own = gap if images[0, 0, 0, 0] == 7 else 3 * gap
+        parts = Replicates([own, own + 0.1] * 10, [own, own + 0.1] * 10)
+        return SimpleNamespace(
+            gap=own, gap_interval=(own, own + 1), replicates=parts, floor=0.5, sliced=own / 10
+        )
+
+    return SimpleNamespace(score=score)
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
+    def generate(unet: object, solver: object, levels: object, start: Any, *_: Any) -> np.ndarray:
+        return np.full((4, 2, 2, 1), float(start))
+
+    monkeypatch.setattr(comparison, "generate", generate)
+    monkeypatch.setattr(comparison, "slimmed", lambda unet, shares: unet)
+    monkeypatch.setattr(Comparison, "_timed", lambda *_: {"latency_ms": 1.0})
+    bench: Any = SimpleNamespace(
+        task=TASK,
+        digests={"data": "d"},
+        judge=judge(1.0),
+        teacher=SimpleNamespace(unet=None),
+        start=lambda seed: seed,
+        labels=lambda: None,
+    )
+    parts = {"generated": [1.0, 1.1] * 10, "real": [1.0, 1.1] * 10}
+    calls: list[int] = []
+
+    def again() -> tuple[Any, dict[str, Any]]:
+        calls.append(1)
+        assert len(calls) == 1  # what was confirmed is not judged again
+        return judge(2.0), {"gap": 5.0, "replicates": parts}
+
+    bank: Any = None
+    reference = {"gap": 1.0, "replicates": parts}
+    return Comparison(bench, bank, reference, None, tmp_path, silent, again)
+
+
+def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
+    found: Comparison,
+) -> None:
+    row = found.row(RECIPE)
+    assert (row["schedule"], row["cost"]) == ("dp", "power 0.5")
+    assert row["gap"] == 1.0 and row["retention"] == pytest.approx(1.0)
+    again = found.confirmed(RECIPE)
+    assert again["gap"] == 6.0 and again["gap_interval"] == [6.0, 7.0]
+    assert again["retention"] == pytest.approx((5.0 + 0.5) / (6.0 + 0.5))
+    low, high = again["retention_interval"]
+    assert low < again["retention"] < high
+    assert found.confirmed(RECIPE) == again
+
+
+@pytest.mark.parametrize(
+    ("kept", "low", "latency_ms", "said"),
+    [
+        (KEPT, 0.9, None, True),
+        (KEPT, 0.95, None, False),
+        (0.9, 0.8, None, False),  # was not chosen because it keeps 0.95
+        (KEPT, 0.9, 5.0, False),
+        (KEPT, None, None, True),  # its images are not finite
+    ],
+)
+def test_doubt_is_said_where_a_choice_for_what_it_keeps_is_not_confirmed(
+    kept: float, low: float | None, latency_ms: float | None, said: bool
+) -> None:
+    interval = None if low is None else (low, 1.0)
+    again = {"retention": low or 0.0, "retention_interval": interval}
+    judged: Any = SimpleNamespace(confirmed=lambda recipe: again)
+    goal = ScheduleGoal(latency_ms=latency_ms)
+    told = finding._confirmed(judged, {"recipe": RECIPE.facts(), "retention": kept}, goal)
+    assert (f"only {low or 0:g}" in told["note"]) is bool(told["note"]) is said
+
+
+def test_batch_that_a_latency_chose_is_part_of_what_is_saved_but_not_of_what_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def settle(rows: list[Judged], *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(choice=Choice(rows[1], 3, 1.0), facts=lambda: {"batch": 3})
+
+    monkeypatch.setattr(finding, "settle", settle)
+    monkeypatch.setattr(finding, "measured_call_times", lambda *_, **__: None)
+    asked: list[Recipe] = []
+
+    def confirmed(recipe: Recipe) -> dict[str, Any]:
+        asked.append(recipe)
+        return {"retention_interval": (0.9, 1.0)}
+
+    judged: Any = SimpleNamespace(
+        bench=SimpleNamespace(teacher=SimpleNamespace(unet=None), task=TASK),
+        progress=silent,
+        confirmed=confirmed,
+    )
+    rows = [{"recipe": RECIPE.facts(), "retention": r, "nfe": 4} for r in (0.5, 1.0)]
+    best, tuned = finding._timed(judged, rows, 5.0)
+    assert best["retention"] == 1.0 and best["recipe"]["batch"] == 3
+    assert tuned == {"tuned": {"batch": 3}} and "batch" not in rows[1]["recipe"]
+    finding._confirmed(judged, best, ScheduleGoal(latency_ms=5.0))
+    assert asked[0].facts() == RECIPE.facts()
+
+
+@pytest.mark.parametrize(("kept", "chosen"), [((0.96, 0.99, 0.7), [0, 1]), ((0.5, 0.9, 0.7), [1])])
+def test_fastest_is_looked_for_among_what_keeps_enough(
+    kept: tuple[float, ...], chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fastest(rows: list[Judged], *_: Any) -> Choice:
+        assert [row.retention for row in rows] == [kept[i] for i in chosen]
+        return Choice(rows[0], 4, 2.0)
+
+    monkeypatch.setattr(finding, "fastest", fastest)
+    table = SimpleNamespace(facts=dict)
+    monkeypatch.setattr(finding, "measured_call_times", lambda *_, **__: table)
+    bench = SimpleNamespace(teacher=SimpleNamespace(unet=None), task=TASK)
+    judged: Any = SimpleNamespace(bench=bench, progress=silent)
+    rows = [{"recipe": RECIPE.facts(), "retention": r, "nfe": 4, "gap": 1.0} for r in kept]
+    best, told = finding._timed(judged, rows, None)
+    assert best["retention"] == kept[chosen[0]] and best["recipe"]["batch"] == 4
+    assert told["fastest"]["latency_ms"] == 2.0 and told["fastest"]["images_per_second"] == 500
