@@ -104,7 +104,7 @@ def search(
                 carry_over(session, progress)
                 _enqueue_anchors(session)
                 supervise(session, progress, stop, lambda: _catch_up(session, tracker))
-                collect(session)
+        collect(session)  # joined workers may have ended the study while nobody searched
         _remeasure(session, progress)
         if config.finalists and not stop():
             with _timed(session, "finalists"):

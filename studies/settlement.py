@@ -23,8 +23,7 @@ from studies.session import Session
 if TYPE_CHECKING:
     from studies.claims import Claim
 
-ARTIFACTS = ("samples.png", "spec.json", "model.safetensors")
-REST = ("sampler.json", "card.json")  # of a model folder, where the search's own disk lacks it
+ARTIFACTS = ("samples.png", "spec.json", "sampler.json", "model.safetensors", "card.json")
 TRAINED = "trained"  # holds the outcome of a trial that was trained and is still to be timed
 JOINED = "joined"  # whether its files were made in a workspace that is not the search's
 OWN = ("worker", "retry_of", BEAT, TRAINED)  # attributes of one trial alone
@@ -204,7 +203,7 @@ def _plain(value: Any) -> Any:
 
 def _attach(session: Session, trial: optuna.Trial, folder: Path) -> None:
     store = session.artifacts
-    for name in (*ARTIFACTS, *(REST if session.joined else ())):
+    for name in ARTIFACTS:
         if (folder / name).exists():
             upload_artifact(
                 study_or_trial=trial, file_path=str(folder / name), artifact_store=store

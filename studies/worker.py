@@ -20,7 +20,7 @@ from ado_nas.errors import (
 )
 from objectives.scores import Evaluator, Outcome
 from studies.claims import Claim, claim
-from studies.collection import fetch_folder
+from studies.collection import restore
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.folders import trial_folder
@@ -177,8 +177,7 @@ def _evaluate(
 
     folder = trial_folder(session.workspace, config.study, claimed.trial.number)
     if claimed.trained is not None:
-        if not folder.exists():
-            fetch_folder(session, claimed.trial)
+        restore(session, claimed.trial.number)
         return evaluator.time(claimed.trained, folder=folder, limits=config.limits)
     try:
         outcome = evaluator(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from studies.ledger import standing
 from studies.parts import publish, pull, pulled_task
 from studies.record import load
 from studies.requeue import requeue_crashed, requeue_stale
+from studies.search import search
 from studies.session import Session, open_session
 from studies.storage import storage_url
 from studies.worker import Ended
@@ -119,11 +121,26 @@ def test_joined_worker_leaves_whole_folders_that_the_search_collects(
     assert collect(session) == []
     there = trial_folder(opened.workspace, "fake", 1)
     assert {f.name for f in folder.iterdir()} == {f.name for f in there.iterdir()}
-    (folder / "model.safetensors").write_text("damaged")
-    assert restore(session, 1) and not restore(session, 1)
-    assert (folder / "model.safetensors").read_bytes() == (
-        there / "model.safetensors"
-    ).read_bytes()
+    for harm in ("damaged", "gone"):
+        if harm == "gone":
+            shutil.rmtree(folder)
+        else:
+            (folder / "model.safetensors").write_text(harm)
+        assert restore(session, 1) and not restore(session, 1)
+        assert {f.name: f.read_bytes() for f in folder.iterdir()} == {
+            f.name: f.read_bytes() for f in there.iterdir()
+        }
+
+
+def test_search_measures_what_others_ended_while_nobody_searched(
+    make_session: Make, far: Callable[[Session], Session], run_worker_here: Run
+) -> None:
+    session = prepared(make_session(trials=16))
+    run_worker_here(far(session), "elsewhere/w")
+    record = search(session.config, session.workspace, silent)
+    assert set(record.remeasured) == set(record.front)
+    assert 0 < len(record.front) < 16
+    assert all(Path(t.folder, "samples.png").exists() for t in record.trials)
 
 
 def test_trial_trained_elsewhere_waits_and_is_timed_by_the_study_itself(
