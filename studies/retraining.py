@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,11 @@ class Training:
 
 def wanted(session: Session) -> list[Training]:
     """The trainings that the study's plan asks for, whether they have ended or not."""
-    plan = session.study.user_attrs[CHOSEN]
+    return planned(session.study.user_attrs[CHOSEN])
+
+
+def planned(plan: Mapping[str, list[int]]) -> list[Training]:
+    """The trainings of a plan: each of its ``numbers`` from each of its ``seeds``."""
     # Seed by seed, so that a search that is stopped has tried every finalist once.
     return [Training(n, s) for s in plan["seeds"] for n in plan["numbers"]]
 

@@ -20,7 +20,7 @@ from search_spaces.space import anchors
 from studies.carryover import carry_over, check_source
 from studies.collection import collect, restore
 from studies.config import SearchConfig, check
-from studies.evaluation import run_preparation, run_remeasurement
+from studies.evaluation import run_preparation, run_remeasurement, run_survey
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
 from studies.ledger import standing
@@ -31,7 +31,7 @@ from studies.requeue import requeue_stale
 from studies.session import Session, bind, open_session
 from studies.supervisor import supervise
 from studies.tracking import Mirror, mirror
-from studies.trainers import retrain
+from studies.trainers import retrain, unfinished
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ def search(
         _keep_config(session)
         requeue_stale(session)
         tracker = Tracker(session, stack)
-        if not _done(session):
+        if _done(session):
+            _refuse_device(session, progress)
+        else:
             _prepare(session, progress, tracker.open)
             with _timed(session, "search"):
                 carry_over(session, progress)
@@ -191,6 +193,14 @@ def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]
     publish(session, parts)
 
 
+def _refuse_device(session: Session, progress: Progress) -> None:
+    """Refuse another device where something is left to be measured; see `bind`."""
+    record = study_record(session.study, session.workspace)
+    if _unmeasured(record) or unfinished(session):
+        found = call(run_survey, session.config.evaluator, progress=progress)
+        bind(session, {**session.facts, "environment": found})
+
+
 def _enqueue_anchors(session: Session) -> None:
     """Before any worker starts, and all of them again on resume: what exists is skipped."""
     for params in anchors(session.space):
@@ -200,7 +210,7 @@ def _enqueue_anchors(session: Session) -> None:
 def _remeasure(session: Session, progress: Progress) -> None:
     """Measure front members that were not yet; what the search found may have been luck."""
     record = study_record(session.study, session.workspace)
-    fresh = [record.trial(n) for n in record.front if n not in record.remeasured]
+    fresh = _unmeasured(record)
     if not fresh:
         return
     for trial in fresh:
@@ -212,11 +222,16 @@ def _remeasure(session: Session, progress: Progress) -> None:
             session.task,
             session.workspace,
             [Path(t.folder) for t in fresh],
+            session.facts.get("digests", {}),
             progress=progress,
         )
     entries = {str(t.number): entry for t, entry in zip(fresh, found, strict=True)}
     known = {str(n): entry for n, entry in record.remeasured.items()}
     session.study.set_user_attr("remeasured", {**known, **entries})
+
+
+def _unmeasured(record: StudyRecord) -> list[TrialRecord]:
+    return [record.trial(n) for n in record.front if n not in record.remeasured]
 
 
 @contextlib.contextmanager

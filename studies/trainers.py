@@ -12,7 +12,15 @@ from studies.evaluation import run_remeasurement
 from studies.finalists import CHOSEN, chosen, measured
 from studies.history import study_record
 from studies.processes import Child, call
-from studies.retraining import Training, ended, give_up, rows_of, run_retraining, wanted
+from studies.retraining import (
+    Training,
+    ended,
+    give_up,
+    planned,
+    rows_of,
+    run_retraining,
+    wanted,
+)
 from studies.session import Session
 from studies.supervisor import Crew, Member
 
@@ -34,6 +42,11 @@ def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> N
     if not all(map(ended, rows_of(session, trainings))):
         _train(session, trainings, progress, stop)
     _measure(session, trainings, progress)
+
+
+def unfinished(session: Session) -> bool:
+    """Whether a finalist is still to be trained again or measured."""
+    return not all(map(measured, rows_of(session, planned(_chosen(session)))))
 
 
 @dataclass
@@ -64,13 +77,17 @@ class Trainers(Crew):
 
 def _plan(session: Session) -> list[Training]:
     """Choose the finalists and write them down; what was trained before stays and is used."""
-    config = session.config
-    numbers = chosen(study_record(session.study, session.workspace), config.finalists)
-    seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
-    plan = {"numbers": numbers, "seeds": seeds}
+    plan = _chosen(session)
     if session.study.user_attrs.get(CHOSEN) != plan:
         session.study.set_user_attr(CHOSEN, plan)
     return wanted(session)
+
+
+def _chosen(session: Session) -> dict[str, list[int]]:
+    config = session.config
+    numbers = chosen(study_record(session.study, session.workspace), config.finalists)
+    seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
+    return {"numbers": numbers, "seeds": seeds}
 
 
 def _train(
@@ -106,6 +123,7 @@ def _measure(session: Session, trainings: list[Training], progress: Progress) ->
         session.task,
         session.workspace,
         [session.workspace / row["folder"] for _, row in fresh],
+        session.facts.get("digests", {}),
         progress=progress,
     )
     for (training, row), figures in zip(fresh, found, strict=True):

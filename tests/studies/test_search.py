@@ -15,6 +15,7 @@ from ado_nas.progress import silent
 from studies.config import SearchConfig
 from studies.record import StudyRecord, TrialRecord
 from studies.search import _require_feasible, plan, search
+from studies.session import open_session
 
 Make = Callable[..., SearchConfig]
 Faults = Callable[..., None]
@@ -141,7 +142,7 @@ def test_what_was_stopped_early_is_not_called_the_closest() -> None:
 
 
 def test_search_refuses_when_the_settings_or_the_device_changed(
-    make_config: Make, tmp_path: Path, faults: Faults
+    make_config: Make, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(make_config(trials=1), tmp_path, silent)
     with pytest.raises(StudyError, match=r"seed was 0 and is now 1.*--study fake-2"):
@@ -149,6 +150,20 @@ def test_search_refuses_when_the_settings_or_the_device_changed(
     faults(device="another")
     with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
         search(make_config(trials=2), tmp_path, silent)
+    faults()
+    monkeypatch.setenv("FAKE_DEVICE", "another")
+    search(make_config(trials=1), tmp_path, silent)  # all is measured
+    with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
+        search(make_config(trials=1, finalists=1), tmp_path, silent)
+    session = open_session(make_config(), tmp_path)
+    session.study.set_user_attr("remeasured", {})
+    session.store.close()
+    with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
+        search(make_config(trials=1), tmp_path, silent)
+    monkeypatch.delenv("FAKE_DEVICE")
+    faults(teacher="another")
+    with pytest.raises(StudyError, match="another teacher"):
+        search(make_config(trials=1), tmp_path, silent)
 
 
 def test_search_refuses_before_any_work_when_told_nonsense(
