@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ado_nas.errors import Diverged
+from ado_nas.errors import Diverged, OutOfMemory, StudyError, full_disk
 from objectives.scores import Evaluator, Limits
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
@@ -21,7 +21,7 @@ from studies.liveness import alive, lives
 from studies.processes import Channel
 from studies.requeue import CRASHES
 from studies.session import Session, open_session
-from studies.worker import WAIT_SECONDS, Stopped
+from studies.worker import WAIT_SECONDS, Stopped, plainly
 
 REMOTE_HOURS = 1.0  # a training of another machine, which cannot be seen, is lost after this
 
@@ -86,7 +86,13 @@ def train_again(
             row = _trained(session, claimed, evaluator, order)
         except Stopped:
             return  # its claim dies with this worker
+        except Exception as error:
+            if full_disk(error) or isinstance(error, StudyError):
+                raise  # not of the candidate; its claim dies with this worker
+            row = _broken(session, claimed, traceback.format_exception_only(error)[-1].strip())
         session.study.set_user_attr(claimed.key, row)
+        if not ended(row):
+            continue
         why = f": {row['reason']}" if row["reason"] else ""
         yield f"trial {claimed.number} from seed {claimed.seed} {row['state']}{why}"
 
@@ -100,7 +106,7 @@ def run_retraining(channel: Channel, config: SearchConfig, workspace: Path, inde
         workspace: absolute.
         index: number of the process.
     """
-    with alive() as name:
+    with alive() as name, plainly():
         channel.send("worker", name)
         session = open_session(config, workspace, index)
         module = evaluation_module(config.evaluator)
@@ -122,11 +128,7 @@ def give_up(session: Session, worker: str, cause: str) -> None:
         trainings = wanted(session)
         for training, row in zip(trainings, rows_of(session, trainings), strict=True):
             if worker and row.get("worker") == worker and not ended(row):
-                crashes = row["crashes"] + 1
-                row = {**row, "crashes": crashes}
-                if crashes >= CRASHES:
-                    row = _row(training, "failed", f"{cause}, {crashes} times")
-                session.study.set_user_attr(training.key, row)
+                session.study.set_user_attr(training.key, _broken(session, training, cause))
 
 
 def _claim(session: Session, worker: str) -> Training | str:
@@ -144,7 +146,7 @@ def _claim(session: Session, worker: str) -> Training | str:
 
 
 def _held(row: dict[str, Any]) -> bool:
-    if not row:
+    if not row.get("worker"):
         return False
     alive_here = lives(str(row["worker"]))
     if alive_here is not None:
@@ -176,17 +178,22 @@ def _trained(
             limits=Limits(min_retention=0.0),
             report=report,
         )
-    except Stopped:
-        raise
-    except (Diverged, MemoryError) as error:
+    except (Diverged, OutOfMemory, MemoryError) as error:
         return _row(training, "pruned", str(error) or "out of memory")
-    except Exception as error:
-        return _row(training, "failed", traceback.format_exception_only(error)[-1].strip())
     state = "complete" if outcome.state == "complete" else "pruned"
     found: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2)}
     if state == "complete":
         found["folder"] = str(folder.relative_to(session.workspace))
     return {**_row(training, state, outcome.reason), **found}
+
+
+def _broken(session: Session, training: Training, cause: str) -> dict[str, Any]:
+    """What to store of a training that broke, or whose process did: the second time ends it."""
+    (row,) = rows_of(session, [training])
+    crashes = int(row.get("crashes", 0)) + 1
+    if crashes >= CRASHES:
+        return _row(training, "failed", f"{cause}, {crashes} times")
+    return {"worker": "", "crashes": crashes}
 
 
 def _row(training: Training, state: str, reason: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def run_worker(
     Returns:
         Whether it has ended as many trials as one process should, and another is to go on.
     """
-    with alive() as name, _plainly():
+    with alive() as name, plainly():
         channel.send("worker", name)
         session = open_session(config, workspace, index, joined)
         module = evaluation_module(config.evaluator)
@@ -127,7 +127,7 @@ def run_worker(
 
 
 @contextlib.contextmanager
-def _plainly() -> Iterator[None]:
+def plainly() -> Iterator[None]:
     """A full disk in words, whatever met it."""
     try:
         yield

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ado_nas.errors import NO_SPACE, WorkspaceError
 from ado_nas.progress import silent
 from studies import trainers
 from studies.config import SearchConfig
@@ -65,10 +66,38 @@ def test_training_that_diverges_is_told(planned: Session, faults: Any) -> None:
     assert (lost["state"], lost["reason"]) == ("pruned", "loss is nan at iteration 7")
 
 
-def test_bug_in_one_training_is_told_and_the_others_go_on(planned: Session, faults: Any) -> None:
+def test_bug_is_tried_once_more_and_says_nothing_of_what_repeats(
+    planned: Session, faults: Any
+) -> None:
     faults(fail={})
-    assert all("failed: ZeroDivisionError: a bug" in phrase for phrase in train(planned))
+    told = train(planned)
+    assert len(told) == 4
+    assert all("failed: ZeroDivisionError: a bug, as asked, 2 times" in t for t in told)
+    lines = (planned.workspace / "evaluated.log").read_text().splitlines()
+    assert len(lines) == 3 + 2 * 4
     assert train(planned) == []
+    for found in study_record(planned.study, planned.workspace).finalists:
+        assert found.repeated is None and [row["repeated"] for row in found.seeds] == [None, None]
+
+
+def test_bug_that_does_not_come_back_costs_nothing(planned: Session, faults: Any) -> None:
+    faults(fail={})
+    evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
+    orders = iter(["", "finish"])
+    assert list(train_again(planned, evaluator, "host/w", lambda: next(orders))) == []
+    assert [row["crashes"] for row in rows(planned).values()] == [1]
+    faults()
+    assert len(train(planned)) == 4
+
+
+def test_full_disk_ends_the_run_and_no_training(planned: Session, faults: Any) -> None:
+    faults(full=True)
+    with pytest.raises(WorkspaceError, match=NO_SPACE):
+        trainers.retrain(planned, silent, lambda: False)
+    assert not any("state" in row for row in rows(planned).values())
+    faults()
+    assert all(phrase.endswith(" complete") for phrase in train(planned))
+    assert {row["state"] for row in rows(planned).values()} == {"complete"}
 
 
 def test_training_of_a_dead_process_is_done_by_another(planned: Session) -> None:
@@ -103,8 +132,10 @@ def test_training_that_kills_two_processes_is_given_up(planned: Session) -> None
     give_up(planned, "host/b", "exit code -9")
     assert rows(planned)[key(number, 1)]["crashes"] == 0
     give_up(planned, "host/a", "exit code -9")
-    assert rows(planned)[key(number, 1)]["crashes"] == 1
-    give_up(planned, "host/a", "exit code -9")
+    again = rows(planned)[key(number, 1)]
+    assert (again["worker"], again["crashes"]) == ("", 1)
+    planned.study.set_user_attr(key(number, 1), {**again, "worker": "host/b"})
+    give_up(planned, "host/b", "exit code -9")
     lost = rows(planned)[key(number, 1)]
     assert (lost["state"], lost["reason"]) == ("failed", "exit code -9, 2 times")
     assert len(train(planned)) == 3
