@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
-from ado_nas.errors import StudyError
+from ado_nas.errors import ArtifactError, StudyError
 from ado_nas.files import read_json, sha256
 from studies.artifacts import fetch
 from studies.folders import trial_folder
@@ -55,7 +55,7 @@ def restore(session: Session, number: int) -> bool:
         Whether anything was.
 
     Raises:
-        StudyError: the artifact store lacks it, too.
+        ArtifactError: the artifact store lacks it, too.
     """
     lost = _fetch_lost(session, session.trials()[number])
     if lost:
@@ -76,13 +76,15 @@ def _fetch_lost(session: Session, trial: FrozenTrial) -> list[str]:
     lost = [name for name in names if not _sound(folder / name)]
     for name in lost:
         if name not in kept:
-            raise StudyError(
+            raise ArtifactError(
                 f"trial {trial.number}: {name} is missing or damaged in {folder}, and the "
                 "artifact store has none; give the study's own store with --artifacts"
             )
         fetch(session.artifacts, kept[name], folder / name)
     if lost and not intact(folder):
-        raise StudyError(f"trial {trial.number}: its weights in the artifact store are damaged")
+        raise ArtifactError(
+            f"trial {trial.number}: its weights are damaged in {folder} and in the artifact store"
+        )
     return lost
 
 

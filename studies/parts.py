@@ -9,7 +9,7 @@ from typing import Any
 
 from ado_nas.errors import StudyError
 from ado_nas.specs import TaskSpec, digest
-from studies.artifacts import Folder, fetch, keep
+from studies.artifacts import Folder, fetch, keep, reaching
 from studies.session import Session
 
 PARTS, PLACE = "parts", "artifacts"  # attributes of the study
@@ -31,8 +31,11 @@ def publish(session: Session, parts: Mapping[str, str]) -> None:
         session: of the study's own machine.
         parts: a folder by name of `SECTIONS`.
     """
+    store, place = session.artifacts, _address(session)
+    if isinstance(store, Folder) and session.study.user_attrs.get(PLACE) != place:
+        reaching(lambda: store.place.mkdir(parents=True, exist_ok=True))
     listed = {name: _kept(session, Path(folder)) for name, folder in parts.items()}
-    found = {PARTS: listed, PLACE: _address(session)}
+    found = {PARTS: listed, PLACE: place}
     for name, value in found.items():
         if session.study.user_attrs.get(name) != value:
             session.study.set_user_attr(name, value)

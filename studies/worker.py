@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ado_nas.errors import (
     NO_SPACE,
+    ArtifactError,
     Diverged,
+    ModelError,
     OutOfMemory,
     StudyError,
     WorkspaceError,
@@ -28,10 +30,11 @@ from studies.heartbeat import beating
 from studies.liveness import alive
 from studies.parts import pulled_task
 from studies.processes import Channel
-from studies.requeue import requeue
+from studies.requeue import requeue, requeue_lost
 from studies.rungs import Climb
 from studies.session import Session, open_session
 from studies.settlement import (
+    attach,
     ended_elsewhere,
     hand_over,
     settle,
@@ -146,6 +149,8 @@ def _end(
     try:
         with beating(session.store, claimed.trial._trial_id):
             outcome = _evaluate(session, claimed, evaluator, order)
+            if claimed.trained is None:
+                attach(session, claimed.trial)  # which may wait for the store
         end = hand_over if outcome.state == "trained" else settle
         return Ended(number, end(session, claimed, outcome), outcome.values, outcome.reason)
     except Stopped:
@@ -157,8 +162,12 @@ def _end(
             with contextlib.suppress(Exception):  # else the next start finds it
                 requeue(session, number)
             raise
+        if claimed.trained is not None and isinstance(error, (ArtifactError, ModelError)):
+            reason = f"what was trained is lost: {error}"
+            requeue_lost(session, number, reason)
+            return Ended(number, "lost", reason=reason)
         if isinstance(error, StudyError):
-            raise  # of the storage, not of the candidate
+            raise  # of the storage or the artifact store, not of the candidate
         # A bug in one candidate must not end a long search; many in a row do (see the supervisor).
         reason = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         state = settle_failure(session, claimed.trial, reason)

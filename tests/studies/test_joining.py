@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from ado_nas.errors import StudyError
@@ -179,6 +180,50 @@ def test_training_is_kept_when_the_one_who_times_dies(
     requeue_crashed(session, "host/b", "died")
     (trial,) = session.trials()
     assert trial.state == TrialState.PRUNED and trial.user_attrs["reason"] == "died, 2 times"
+
+
+def lose(session: Session, missing: bool) -> None:
+    """Delete or damage the weights of the last trial in the artifact store."""
+    trial = session.trials()[-1]
+    (found,) = (
+        meta.artifact_id
+        for meta in get_all_artifact_meta(trial, storage=session.store.storage)
+        if meta.filename == "model.safetensors"
+    )
+    file = session.workspace / "artifacts" / found
+    file.unlink()
+    if not missing:
+        file.write_text("damaged")
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_training_that_is_lost_before_it_is_timed_is_done_once_more(
+    make_session: Make, far: Callable[[Session], Session], run_worker_here: Run, missing: bool
+) -> None:
+    session = prepared(make_session(trials=1))
+    assert train(far(session), 1) == ["trained"]
+    lose(session, missing)
+    first, second = run_worker_here(session)
+    assert (first.number, first.state, second.state) == (0, "lost", "complete")
+    assert first.reason.startswith("what was trained is lost: ")
+    assert standing(session.trials()).trained == 1 and len(session.trials()) == 2
+
+
+def test_training_that_is_lost_twice_is_given_up(
+    make_session: Make, far: Callable[[Session], Session]
+) -> None:
+    session = prepared(make_session(trials=1))
+    opened = far(session)
+    fakes, worker = (importlib.import_module(n) for n in ("fake_evaluation", "studies.worker"))
+    evaluator = fakes.FakeEvaluator(session.workspace)
+    for _ in range(2):
+        assert train(opened, 1) == ["trained"]
+        lose(session, missing=True)
+        orders = iter(["", "finish"])
+        (ended,) = worker.work(session, evaluator, "host/w", lambda o=orders: next(o))
+        assert ended.state == "lost"
+    last = session.trials()[-1]
+    assert last.state == TrialState.FAIL and last.user_attrs["reason"].endswith(", 2 times")
 
 
 @pytest.mark.parametrize("train_only", [False, True])
