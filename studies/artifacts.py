@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 import shutil
 import traceback
@@ -34,7 +33,7 @@ T = TypeVar("T")
 
 
 class ArtifactStore(Protocol):
-    """What Optuna asks of a store, and the size of what lies there."""
+    """What Optuna asks of a store, and whether it has what is named by its hash."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Read an artifact; raises `ArtifactNotFound`."""
@@ -45,8 +44,8 @@ class ArtifactStore(Protocol):
     def remove(self, artifact_id: str) -> None:
         """Delete an artifact."""
 
-    def size(self, artifact_id: str) -> int:
-        """Bytes of an artifact; -1 where there is none."""
+    def holds(self, digest: str, size: int) -> bool:
+        """Whether an artifact named by its SHA-256 is there whole, as far as is told at once."""
 
 
 class Folder(FileSystemArtifactStore):
@@ -77,10 +76,10 @@ class Folder(FileSystemArtifactStore):
 
         reaching(copy)
 
-    def size(self, artifact_id: str) -> int:
-        """Bytes of an artifact; -1 where there is none."""
-        path = self._get_filepath(artifact_id)
-        return path.stat().st_size if path.is_file() else -1
+    def holds(self, digest: str, size: int) -> bool:
+        """Whether an artifact named by its SHA-256 is there, and is that."""
+        path = self.place / digest
+        return path.is_file() and path.stat().st_size == size and sha256(path) == digest
 
     def _look(self) -> None:
         if self._mounted and not self.place.is_dir():
@@ -99,11 +98,10 @@ class Bucket(Boto3ArtifactStore):
 
         reaching(upload)
 
-    def size(self, artifact_id: str) -> int:
-        """Bytes of an artifact; -1 where there is none."""
-        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=artifact_id, MaxKeys=1)
-        sizes = [o["Size"] for o in found.get("Contents", []) if o["Key"] == artifact_id]
-        return int(sizes[0]) if sizes else -1
+    def holds(self, digest: str, size: int) -> bool:
+        """Whether an artifact named by its SHA-256 is there in its size; a bucket keeps whole."""
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=digest, MaxKeys=1)
+        return [size] == [o["Size"] for o in found.get("Contents", []) if o["Key"] == digest]
 
 
 def open_artifacts(place: str, workspace: Path) -> ArtifactStore:
@@ -189,12 +187,9 @@ def keep(store: ArtifactStore, path: Path) -> str:
         Its SHA-256, by which `fetch` finds it.
     """
     name = sha256(path)
-    if reaching(lambda: store.size(name)) == path.stat().st_size:
-        return name
-    if isinstance(store, Folder) and _linked(path, store.place / name):
-        return name
-    with path.open("rb") as file:
-        store.write(name, file)
+    if not reaching(lambda: store.holds(name, path.stat().st_size)):
+        with path.open("rb") as file:
+            store.write(name, file)
     return name
 
 
@@ -232,14 +227,3 @@ def _copy(store: ArtifactStore, artifact: str, target: Path, digest: str) -> Non
                 f"artifact {artifact[:12]} ({target.name}) is damaged: its SHA-256 differs; "
                 "run search again where the study was made, which puts it there anew"
             )
-
-
-def _linked(path: Path, target: Path) -> bool:
-    """Whether a second name does for a copy: on one disk it costs neither time nor space."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(target) as partial:
-            os.link(path, partial)
-    except OSError:
-        return False
-    return True

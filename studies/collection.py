@@ -65,7 +65,7 @@ def restore(session: Session, number: int) -> bool:
 
 def intact(folder: Path) -> bool:
     """Whether a model folder has a card and the weights that it names."""
-    return _sound(folder / CARD) and _sound(folder / WEIGHTS)
+    return sound(folder / CARD) and sound(folder / WEIGHTS)
 
 
 def _fetch_lost(session: Session, trial: FrozenTrial) -> list[str]:
@@ -73,7 +73,7 @@ def _fetch_lost(session: Session, trial: FrozenTrial) -> list[str]:
     folder, kept = _folder(session, trial), _kept(session, trial)
     # The card comes last, so that a folder with a card is whole.
     names = [*sorted({*kept, WEIGHTS} - {CARD}), CARD]
-    lost = [name for name in names if not _sound(folder / name)]
+    lost = [name for name in names if not sound(folder / name)]
     for name in lost:
         if name not in kept:
             raise ArtifactError(
@@ -94,13 +94,13 @@ def _kept(session: Session, trial: FrozenTrial) -> dict[str, str]:
     return {Path(meta.filename).name: meta.artifact_id for meta in found}
 
 
-def _sound(path: Path) -> bool:
+def sound(path: Path) -> bool:
     """Whether a file of a model folder is there and, as far as can be told, whole."""
     if path.suffix == ".json":
-        return read_json(path) is not None
+        return isinstance(read_json(path), dict)
     if path.name == WEIGHTS and path.is_file():
         card = read_json(path.with_name(CARD))
-        return card is not None and card.get("weights_sha256") in (None, sha256(path))
+        return isinstance(card, dict) and card.get("weights_sha256") in (None, sha256(path))
     return path.is_file()
 
 

@@ -24,7 +24,7 @@ from studies.evaluation import run_preparation, run_remeasurement, run_survey
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
 from studies.ledger import standing
-from studies.parts import publish
+from studies.parts import mend, publish
 from studies.processes import call
 from studies.record import StudyRecord, TrialRecord
 from studies.requeue import requeue_stale
@@ -97,6 +97,7 @@ def search(
         stack.callback(session.store.close)
         _keep_config(session)
         requeue_stale(session)
+        mend(session)
         tracker = Tracker(session, stack)
         if _done(session):
             _refuse_device(session, progress)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
+from studies.collection import intact
 from studies.evaluation import run_remeasurement
 from studies.finalists import CHOSEN, chosen, measured
 from studies.history import study_record
@@ -24,6 +26,8 @@ from studies.retraining import (
 from studies.session import Session
 from studies.supervisor import Crew, Member
 
+_log = logging.getLogger(__name__)
+
 
 def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> None:
     """Train the finalists again and measure them; what is stored already is not done again.
@@ -39,6 +43,7 @@ def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> N
         RuntimeError: a process broke.
     """
     trainings = _plan(session)
+    _drop_damaged(session, trainings)
     if not all(map(ended, rows_of(session, trainings))):
         _train(session, trainings, progress, stop)
     _measure(session, trainings, progress)
@@ -88,6 +93,15 @@ def _chosen(session: Session) -> dict[str, list[int]]:
     numbers = chosen(study_record(session.study, session.workspace), config.finalists)
     seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
     return {"numbers": numbers, "seeds": seeds}
+
+
+def _drop_damaged(session: Session, trainings: list[Training]) -> None:
+    """Have trainings done again whose model was lost or damaged before it was judged."""
+    with session.store.lock(session.config.study):
+        for training, row in zip(trainings, rows_of(session, trainings), strict=True):
+            if ended(row) and not measured(row) and not intact(session.workspace / row["folder"]):
+                _log.warning("%s is damaged; it is trained again", row["folder"])
+                session.study.set_user_attr(training.key, {})
 
 
 def _train(

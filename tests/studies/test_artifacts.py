@@ -96,12 +96,13 @@ def test_what_is_there_already_is_not_fetched(tmp_path: Path) -> None:
     )
 
 
-def test_truncated_artifact_is_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"wei", b"weighty"])
+def test_damaged_artifact_is_written_again(tmp_path: Path, damaged: bytes) -> None:
     store = Folder(tmp_path / "kept")
     (tmp_path / "a").write_bytes(b"weights")
     name = keep(store, tmp_path / "a")
-    (store.place / name).unlink()
-    (store.place / name).write_bytes(b"wei")
+    (store.place / name).write_bytes(damaged)
+    assert (tmp_path / "a").read_bytes() == b"weights"  # the two are not one file
     keep(store, tmp_path / "a")
     assert sha256(store.place / name) == name
 

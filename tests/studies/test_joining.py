@@ -28,7 +28,7 @@ from studies.folders import trial_folder
 from studies.history import study_record
 from studies.joining import Joining, join
 from studies.ledger import standing
-from studies.parts import publish, pull, pulled_task
+from studies.parts import mend, publish, pull, pulled_task
 from studies.record import load
 from studies.requeue import requeue_crashed, requeue_stale
 from studies.search import search
@@ -87,6 +87,22 @@ def test_parts_come_by_content_and_the_task_points_at_them(
     assert teacher.is_relative_to(opened.workspace)
     assert (teacher / "model.safetensors").read_bytes() == b"a teacher"
     assert (opened.workspace / "cache/trajectories/b/b").read_bytes() == b"a trajectories"
+
+
+def test_damaged_teacher_comes_back_from_the_artifact_store(
+    make_session: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = prepared(make_session())
+    weights = session.workspace / "cache/teachers/t/model.safetensors"
+    for harm in (lambda: weights.write_bytes(b"b teacher"), weights.unlink):
+        harm()
+        mend(session)
+        assert weights.read_bytes() == b"a teacher"
+    weights.write_bytes(b"b teacher")
+    for file in (session.workspace / "artifacts").iterdir():
+        file.unlink()
+    mend(session)  # the preparation trains it again
+    assert "the teacher of this workspace is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("harm", ["changed", "missing"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,20 @@ def test_plan_stays_when_its_trainings_turn_out_badly(planned: Session, faults: 
     trainers._plan(planned)
     assert planned.study.user_attrs[CHOSEN] == before
     trainers._measure(planned, wanted, lambda *a: pytest.fail("measured twice"))
+
+
+def test_training_that_is_damaged_before_it_is_judged_is_done_again(planned: Session) -> None:
+    train(planned)
+    lost, gone, *_ = rows(planned).values()
+    (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
+    shutil.rmtree(planned.workspace / gone["folder"])
+    trainers.retrain(planned, silent, lambda: False)
+    assert not trainers.unfinished(planned)
+    lines = (planned.workspace / "evaluated.log").read_text().splitlines()
+    assert len(lines) == 3 + 4 + 2
+    assert all("retention" in row for row in rows(planned).values())
+    (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
+    trainers.retrain(planned, lambda *a: pytest.fail("trained again"), lambda: False)
 
 
 @pytest.mark.slow
