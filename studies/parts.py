@@ -49,18 +49,20 @@ def publish(session: Session, parts: Mapping[str, str]) -> None:
 def mend(session: Session) -> None:
     """Fetch what is damaged of the models in this workspace's cache, which take long to train.
 
-    What the artifact store lacks, too, is trained again by the preparation.
+    A workspace without a cache takes the place of one that was lost, and gets all parts. What the
+    artifact store lacks, too, is made again by the preparation.
 
     Args:
         session: of the study's own machine.
     """
+    lost = not (session.workspace / "cache").is_dir()
     for name, part in session.study.user_attrs.get(PARTS, {}).items():
         place = session.workspace / "cache" / SECTIONS[name.split()[0]] / part["folder"]
-        if name not in _MODELS or not place.is_dir():
+        if not lost and (name not in _MODELS or not place.is_dir()):
             continue
         for file, wanted in part["files"].items():
             target = place / Path(file).name
-            if sound(target):
+            if not lost and sound(target):
                 continue
             try:
                 fetch(session.artifacts, wanted, target, wanted)

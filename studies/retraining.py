@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.finalists import CHOSEN, ENDED, key
 from studies.folders import trial_folder
+from studies.heartbeat import BEAT, BEAT_SECONDS, SILENCE_SECONDS, counting
 from studies.liveness import alive, lives
 from studies.processes import Channel
 from studies.requeue import CRASHES
 from studies.session import Session, open_session
 from studies.worker import WAIT_SECONDS, Stopped, plainly
-
-REMOTE_HOURS = 1.0  # a training of another machine, which cannot be seen, is lost after this
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,26 @@ class Training:
     def key(self) -> str:
         """The study's attribute that holds it."""
         return key(self.number, self.seed)
+
+
+@dataclass
+class Signs:
+    """What one process has seen of claims of other machines, by its own steady clock."""
+
+    _seen: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _looked: float = -math.inf
+
+    def silent(self, training: Training, row: Mapping[str, Any]) -> bool:
+        """Whether who holds a training has given no sign of life for too long, while it looked."""
+        now, sign = time.monotonic(), (row["worker"], row.get(BEAT, 0))
+        if now - self._looked > BEAT_SECONDS:  # the storage was away, or this process was busy
+            self._seen.clear()
+        self._looked = now
+        last, since = self._seen.get(training.key, (None, now))
+        if sign != last:
+            self._seen[training.key] = sign, now
+            return False
+        return now - since > SILENCE_SECONDS
 
 
 def wanted(session: Session) -> list[Training]:
@@ -75,15 +95,17 @@ def train_again(
     Yields:
         A phrase on each training that has ended.
     """
+    signs = Signs()
     while not order():
-        claimed = _claim(session, worker)
+        claimed = _claim(session, worker, signs)
         if claimed == "done":
             return
         if isinstance(claimed, str):
             time.sleep(WAIT_SECONDS)
             continue
         try:
-            row = _trained(session, claimed, evaluator, order)
+            with counting(session.store, functools.partial(_beat, session, claimed, worker)):
+                row = _trained(session, claimed, evaluator, order)
         except Stopped:
             return  # its claim dies with this worker
         except Exception as error:
@@ -131,28 +153,30 @@ def give_up(session: Session, worker: str, cause: str) -> None:
                 session.study.set_user_attr(training.key, _broken(session, training, cause))
 
 
-def _claim(session: Session, worker: str) -> Training | str:
+def _claim(session: Session, worker: str, signs: Signs) -> Training | str:
     """Take a training; ``done`` where all have ended, ``wait`` where others are at the rest."""
     with session.store.lock(session.config.study):
         trainings = wanted(session)
         rows = rows_of(session, trainings)
         for training, row in zip(trainings, rows, strict=True):
-            if not ended(row) and not _held(row):
-                now = datetime.now(UTC).isoformat()
-                held = {"worker": worker, "since": now, "crashes": row.get("crashes", 0)}
+            if not ended(row) and not _held(training, row, signs):
+                held = {"worker": worker, "crashes": row.get("crashes", 0)}
                 session.study.set_user_attr(training.key, held)
                 return training
     return "done" if all(map(ended, rows)) else "wait"
 
 
-def _held(row: dict[str, Any]) -> bool:
+def _held(training: Training, row: dict[str, Any], signs: Signs) -> bool:
     if not row.get("worker"):
         return False
-    alive_here = lives(str(row["worker"]))
-    if alive_here is not None:
-        return alive_here
-    since = datetime.fromisoformat(row["since"])
-    return datetime.now(UTC) - since < timedelta(hours=REMOTE_HOURS)
+    living = lives(str(row["worker"]))
+    return not signs.silent(training, row) if living is None else living
+
+
+def _beat(session: Session, training: Training, worker: str, count: int) -> None:
+    (row,) = rows_of(session, [training])
+    if row.get("worker") == worker:
+        session.study.set_user_attr(training.key, {**row, BEAT: count})
 
 
 def _trained(

@@ -23,6 +23,7 @@ from studies.config import SearchConfig, check
 from studies.evaluation import run_preparation, run_remeasurement, run_survey
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
+from studies.home import settle_in
 from studies.ledger import standing
 from studies.parts import mend, publish
 from studies.processes import call
@@ -95,6 +96,7 @@ def search(
         check_source(config, workspace)
         session = open_session(config, workspace)
         stack.callback(session.store.close)
+        settle_in(session)
         _keep_config(session)
         requeue_stale(session)
         mend(session)
@@ -204,8 +206,9 @@ def _refuse_device(session: Session, progress: Progress) -> None:
 
 def _enqueue_anchors(session: Session) -> None:
     """Before any worker starts, and all of them again on resume: what exists is skipped."""
-    for params in anchors(session.space):
-        session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
+    with session.store.lock(session.config.study):  # two searches would both find none
+        for params in anchors(session.space):
+            session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
 
 
 def _remeasure(session: Session, progress: Progress) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import pytest
 
 from ado_nas.errors import NO_SPACE, WorkspaceError
 from ado_nas.progress import silent
-from studies import trainers
+from studies import heartbeat, retraining, trainers
 from studies.config import SearchConfig
 from studies.finalists import CHOSEN, key
 from studies.history import study_record
 from studies.liveness import alive
-from studies.retraining import give_up, train_again
+from studies.retraining import Training, _beat, give_up, train_again
 from studies.search import search
 from studies.session import Session
 from studies.worker import Ended
@@ -105,7 +107,7 @@ def test_training_of_a_dead_process_is_done_by_another(planned: Session) -> None
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
     with alive() as name:
         dead = name
-    held = {"worker": dead, "since": "2026-01-01T00:00:00+00:00", "crashes": 0}
+    held = {"worker": dead, "crashes": 0}
     planned.study.set_user_attr(key(number, 1), held)
     assert len(train(planned)) == 4
 
@@ -119,7 +121,7 @@ def test_training_of_a_living_process_is_left_to_it(planned: Session) -> None:
         return "finish" if len(asked) > 12 else ""
 
     with alive() as name:
-        held = {"worker": name, "since": "2026-01-01T00:00:00+00:00", "crashes": 0}
+        held = {"worker": name, "crashes": 0}
         planned.study.set_user_attr(key(number, 1), held)
         evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
         done = list(train_again(planned, evaluator, "host/w", order))
@@ -127,9 +129,26 @@ def test_training_of_a_living_process_is_left_to_it(planned: Session) -> None:
     assert rows(planned)[key(number, 1)] == held
 
 
+def test_training_of_another_machine_is_taken_over_once_it_is_silent(
+    planned: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(retraining, "SILENCE_SECONDS", 1.5)
+    number = planned.study.user_attrs[CHOSEN]["numbers"][0]
+    there = Training(number, 1)
+    planned.study.set_user_attr(there.key, {"worker": "elsewhere/w", "crashes": 0})
+    until = time.monotonic() + 2.5
+    evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
+    with heartbeat.counting(planned.store, partial(_beat, planned, there, "elsewhere/w")):
+        orders = lambda: "finish" if time.monotonic() > until else ""  # noqa: E731
+        assert len(list(train_again(planned, evaluator, "host/w", orders))) == 3
+    assert rows(planned)[there.key]["worker"] == "elsewhere/w"
+    assert len(train(planned)) == 1
+
+
 def test_training_that_kills_two_processes_is_given_up(planned: Session) -> None:
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
-    planned.study.set_user_attr(key(number, 1), {"worker": "host/a", "since": "", "crashes": 0})
+    planned.study.set_user_attr(key(number, 1), {"worker": "host/a", "crashes": 0})
     give_up(planned, "host/b", "exit code -9")
     assert rows(planned)[key(number, 1)]["crashes"] == 0
     give_up(planned, "host/a", "exit code -9")
