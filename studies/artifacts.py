@@ -130,11 +130,12 @@ def open_artifacts(place: str, workspace: Path) -> ArtifactStore:
         ) from error
 
 
-def reaching(call: Callable[[], T]) -> T:
+def reaching(call: Callable[[], T], patient: bool = True) -> T:
     """Call an artifact store until it answers.
 
     Args:
         call: can be made again.
+        patient: whether to wait while it is away.
 
     Returns:
         What it returns.
@@ -145,7 +146,7 @@ def reaching(call: Callable[[], T]) -> T:
         OSError: no space is left on a disk.
     """
     try:
-        return through_outages(call, away, "the artifact store")
+        return through_outages(call, away, "the artifact store") if patient else call()
     except (AdoNasError, ArtifactNotFound):
         raise
     except Exception as error:
@@ -193,7 +194,9 @@ def keep(store: ArtifactStore, path: Path) -> str:
     return name
 
 
-def fetch(store: ArtifactStore, artifact: str, target: Path, digest: str = "") -> None:
+def fetch(
+    store: ArtifactStore, artifact: str, target: Path, digest: str = "", patient: bool = True
+) -> None:
     """Get a file out of a store, unless it is there already.
 
     Args:
@@ -201,6 +204,7 @@ def fetch(store: ArtifactStore, artifact: str, target: Path, digest: str = "") -
         artifact: its name there.
         target: where it shall lie.
         digest: SHA-256 of its content, where that is known.
+        patient: whether to wait while the store is away.
 
     Raises:
         ArtifactError: the store has it not, or its content is not what the hash says.
@@ -209,7 +213,7 @@ def fetch(store: ArtifactStore, artifact: str, target: Path, digest: str = "") -
     if digest and target.is_file() and sha256(target) == digest:
         return
     try:
-        reaching(lambda: _copy(store, artifact, target, digest))
+        reaching(lambda: _copy(store, artifact, target, digest), patient)
     except ArtifactNotFound as error:
         raise ArtifactError(
             f"the artifact store has no {target.name} ({artifact[:12]}); give the study's own "

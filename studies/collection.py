@@ -37,7 +37,7 @@ def collect(session: Session) -> list[int]:
             continue
         if not (_folder(session, trial) / CARD).exists():
             try:
-                _fetch_lost(session, trial)
+                _fetch_lost(session, trial, patient=False)  # workers are to be looked after
                 fetched.append(trial.number)
             except StudyError as error:  # it is tried again, and measuring it again says so
                 _log.info("trial %d: %s", trial.number, error)
@@ -68,7 +68,7 @@ def intact(folder: Path) -> bool:
     return sound(folder / CARD) and sound(folder / WEIGHTS)
 
 
-def _fetch_lost(session: Session, trial: FrozenTrial) -> list[str]:
+def _fetch_lost(session: Session, trial: FrozenTrial, patient: bool = True) -> list[str]:
     """Fetch the files of a trial that are not sound here; returns their names."""
     folder, kept = _folder(session, trial), _kept(session, trial)
     # The card comes last, so that a folder with a card is whole.
@@ -80,7 +80,7 @@ def _fetch_lost(session: Session, trial: FrozenTrial) -> list[str]:
                 f"trial {trial.number}: {name} is missing or damaged in {folder}, and the "
                 "artifact store has none; give the study's own store with --artifacts"
             )
-        fetch(session.artifacts, kept[name], folder / name)
+        fetch(session.artifacts, kept[name], folder / name, patient=patient)
     if lost and not intact(folder):
         raise ArtifactError(
             f"trial {trial.number}: its weights are damaged in {folder} and in the artifact store"

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from ado_nas.errors import StudyError
 from ado_nas.progress import silent
 from ado_nas.specs import to_dict
-from studies import joining
+from studies import joining, patience
 from studies.claims import Claim, claim
 from studies.collection import collect, restore
 from studies.config import SearchConfig
@@ -147,6 +147,27 @@ def test_joined_worker_leaves_whole_folders_that_the_search_collects(
         assert {f.name: f.read_bytes() for f in folder.iterdir()} == {
             f.name: f.read_bytes() for f in there.iterdir()
         }
+
+
+def test_collecting_does_not_wait_for_a_store_that_is_away(
+    make_session: Make,
+    far: Callable[[Session], Session],
+    run_worker_here: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = prepared(make_session(trials=2))
+    run_worker_here(far(session), "elsewhere/w")
+    tried: list[Any] = []
+
+    def refuse(*given: Any) -> None:
+        tried.append(given)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", refuse)
+        assert collect(session) == [] and len(tried) == 2
+    assert collect(session) == [0, 1]
 
 
 def test_search_measures_what_others_ended_while_nobody_searched(
