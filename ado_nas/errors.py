@@ -39,6 +39,10 @@ class StudyError(AdoNasError):
     """A study that does not exist, cannot be reached or no longer matches its settings."""
 
 
+class ArtifactError(StudyError):
+    """A file that an artifact store has not, or has damaged."""
+
+
 class WorkspaceError(AdoNasError):
     """A workspace that cannot be written."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ado_nas.diffusion.levels import Levels
 from ado_nas.errors import AdoNasError, ConfigError, ModelError
-from ado_nas.files import replacing, sha256, write_json
+from ado_nas.files import read_json, replacing, sha256, write_json
 from ado_nas.models.stepped import SteppedUNet, network
 from ado_nas.models.unet import UNet, named_parameters
 from ado_nas.specs import SamplerSpec, UNetSpec, from_dict, to_dict
@@ -74,6 +74,14 @@ def save_model(
         facts["step_widths"] = list(unet.shares)
     write_json(folder / SAMPLER, facts)
     write_json(folder / CARD, {**card, "weights_sha256": sha256(folder / WEIGHTS)})
+
+
+def intact(folder: Path) -> bool:
+    """Whether a model folder has all its files, and the weights that its card names."""
+    tables, path = [read_json(folder / n) for n in (CARD, SPEC, SAMPLER)], folder / WEIGHTS
+    if not path.is_file() or not all(isinstance(table, dict) for table in tables):
+        return False
+    return tables[0].get("weights_sha256") in (None, sha256(path))
 
 
 def load_model(folder: Path) -> Model:

@@ -24,7 +24,7 @@ from studies.config import resolve
 from studies.history import study_record
 from studies.search import fresh_trials
 from studies.session import Session, bind, open_session
-from studies.settlement import settle
+from studies.settlement import attach, settle
 from studies.tracking import Mirror, mirror
 
 TRIALS = 200
@@ -121,6 +121,7 @@ def _trial(session: Session, opened: Mirror, parts: dict[str, list[float]]) -> N
         claimed.candidate, seed=0, folder=folder, limits=Limits(), report=lambda *_: False
     )
     with _clock(parts["settle"]):
+        attach(session, claimed.trial)
         settle(session, claimed, outcome)
     with _clock(parts["mlflow"]):
         opened.log(fresh_trials(session, opened))

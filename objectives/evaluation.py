@@ -104,14 +104,18 @@ def open_evaluator(
     bench = open_bench(task, workspace)
     if facts is None:
         facts = measure_reference(bench, workspace, silent)
-    for name, wanted in facts["digests"].items():
+    _check_digests(bench, facts["digests"])
+    forecast = Forecast(bench.task.latency_batch, workspace / "cache" / "operators")
+    return _Evaluation(bench, facts, forecast, timed)
+
+
+def _check_digests(bench: Bench, digests: Mapping[str, str]) -> None:
+    for name, wanted in digests.items():
         if (found := bench.digests.get(name)) != wanted:
             raise StudyError(
                 f"{name} here is {found} and of the study {wanted}; use the version of "
                 "the code that the study was made with, and an empty --workspace"
             )
-    forecast = Forecast(bench.task.latency_batch, workspace / "cache" / "operators")
-    return _Evaluation(bench, facts, forecast, timed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,7 +375,11 @@ def gains(facts: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
 
 
 def remeasure(
-    task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress = silent
+    task: TaskSpec,
+    workspace: Path,
+    folders: list[Path],
+    progress: Progress = silent,
+    digests: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Score model folders on other noise and the other half of the held-out images.
 
@@ -380,12 +388,18 @@ def remeasure(
         workspace: its cache is used.
         folders: of finished students.
         progress: told after each.
+        digests: of the study; not compared if left out.
 
     Returns:
         One entry a folder, as `EvaluationModule.remeasure` promises.
+
+    Raises:
+        StudyError: data, teacher, trajectories or features are not those of the digests.
     """
     with accounting(task.memory_budget_mb):
-        return _measured_again(open_bench(task, workspace), workspace, folders, progress)
+        bench = open_bench(task, workspace)
+        _check_digests(bench, digests or {})
+        return _measured_again(bench, workspace, folders, progress)
 
 
 def _measured_again(

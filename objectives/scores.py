@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,10 +97,18 @@ class EvaluationModule(Protocol):
         """
 
     def remeasure(
-        self, task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress
+        self,
+        task: TaskSpec,
+        workspace: Path,
+        folders: list[Path],
+        progress: Progress,
+        digests: Mapping[str, str],
     ) -> list[dict[str, Any]]:
         """Score model folders on other noise and the other half of the held-out images.
 
         One entry a folder: gap, gap_low, gap_high, retention, retention_low, retention_high,
         latency_ms, repeated, speedup, speedup_training_free; the reference is scored alike.
+
+        Raises:
+            StudyError: what is loaded is not what the study's digests say.
         """

@@ -12,7 +12,8 @@ from studies.record import Finalist, StudyRecord
 
 NOTE = (
     "A training repeats where its retention reaches the search\u2019s own 95% interval; a "
-    "finalist, where the mean of its seeds does and every training could be scored. The interval "
+    "finalist, where the mean of its seeds does and every training could be scored; it is not "
+    "known where a bug or crash ended one. The interval "
     "over all seeds adds the luck of training, whose spread is taken as equal for all finalists, "
     "to that of noise and held-out images."
 )
@@ -40,7 +41,7 @@ def summary(record: StudyRecord) -> str:
     """How many finalists and trainings repeated, in a sentence."""
     found = record.finalists
     trainings = sum(len(f.seeds) for f in found)
-    held = sum(f.repeated for f in found)
+    held = sum(bool(f.repeated) for f in found)
     verb = "was" if len(found) == 1 else "were"
     return (
         f"{wording.count(len(found), 'front member')} {verb} trained again to the end from other "
@@ -83,4 +84,6 @@ def _verdict(found: Finalist) -> Child:
     said = f"{found.repeats} of {len(found.seeds)}"
     if found.repeated:
         return f"\u2713 yes, {said}"
+    if found.repeated is None:
+        return f"not known, {said}"
     return element("strong", f"\u2717 no, {said}", class_="warning")

@@ -167,6 +167,10 @@ def _trust(record: StudyRecord, best: Measurements) -> Child:
 
 def _over_seeds(found: Finalist) -> Child:
     said = f"{found.repeats} of {wording.count(len(found.seeds), 'training')} from other seeds"
+    if found.repeated is None:
+        return element(
+            "strong", f"Whether the pick repeats is not known: {said} did, and not all ended well."
+        )
     if not found.repeated:
         return element("strong", f"The pick did not repeat: {said} did.")
     return (

@@ -78,7 +78,8 @@ def finalist_entry(found: Finalist) -> dict[str, Any]:
     Returns:
         number, retention and gap over all seeds with their intervals, latency_ms, repeats,
         failures (trainings that did not repeat), repeated, and seeds: seed, state, retention,
-        retention_interval, gap, latency_ms, repeated and reason of each training.
+        retention_interval, gap, latency_ms, repeated and reason of each training. A training that
+        a bug or crash ended counts as neither; its repeated is None, and so is the finalist's.
     """
     names = ("retention", "gap", "latency_ms")
     return {
@@ -86,7 +87,7 @@ def finalist_entry(found: Finalist) -> dict[str, Any]:
         **{name: real(found.figures, name) for name in names},
         **{f"{n}_interval": _pair(bounds(found.figures, n)) for n in ("retention", "gap")},
         "repeats": found.repeats,
-        "failures": len(found.seeds) - found.repeats,
+        "failures": sum(row["repeated"] is False for row in found.seeds),
         "repeated": found.repeated,
         "seeds": [
             {

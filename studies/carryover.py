@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -209,12 +210,14 @@ def _finished(
     session: Session, trial: FrozenTrial, params: dict[str, Choice], label: str
 ) -> FrozenTrial:
     attributes = {k: v for k, v in trial.user_attrs.items() if k not in _OWN}
+    # Its model stays where it is, and is mended from the same store.
+    files = {k: v for k, v in trial.system_attrs.items() if k.startswith(ARTIFACTS_ATTR_PREFIX)}
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE,
         values=trial.values,
         params=params,
         distributions={n: CategoricalDistribution(getattr(session.space, n)) for n in params},
         user_attrs={**attributes, CARRIED: label},
-        system_attrs=dict(FIRST_GENERATION),
+        system_attrs={**FIRST_GENERATION, **files},
         constraints=violations(session.config.limits, trial.user_attrs),
     )

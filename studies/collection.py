@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
-from optuna import Trial
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
-from ado_nas.errors import StudyError
+from ado_nas.errors import ArtifactError, StudyError
 from ado_nas.files import read_json, sha256
 from studies.artifacts import fetch
 from studies.folders import trial_folder
@@ -37,9 +35,9 @@ def collect(session: Session) -> list[int]:
         # A duplicate names the folder of another trial.
         if not marks.get(JOINED) or marks.get("state") != "complete" or not marks.get("folder"):
             continue
-        if not _folder(session, trial).exists():
+        if not (_folder(session, trial) / CARD).exists():
             try:
-                fetch_folder(session, trial)
+                _fetch_lost(session, trial, patient=False)  # workers are to be looked after
                 fetched.append(trial.number)
             except StudyError as error:  # it is tried again, and measuring it again says so
                 _log.info("trial %d: %s", trial.number, error)
@@ -47,50 +45,68 @@ def collect(session: Session) -> list[int]:
 
 
 def restore(session: Session, number: int) -> bool:
-    """Fetch the weights of a trial again where those on disk are not what its card says.
-
-    Args:
-        session: of the search.
-        number: of the trial.
-
-    Returns:
-        Whether they were damaged.
-    """
-    trial = session.trials()[number]
-    folder = _folder(session, trial)
-    wanted = (read_json(folder / CARD) or {}).get("weights_sha256", "")
-    if not wanted or ((folder / WEIGHTS).is_file() and sha256(folder / WEIGHTS) == wanted):
-        return False
-    _log.warning("trial %d: its weights are damaged; they are fetched again", number)
-    for meta in get_all_artifact_meta(trial, storage=session.study._storage):
-        if meta.filename == WEIGHTS:
-            fetch(session.artifacts, meta.artifact_id, folder / WEIGHTS, wanted)
-    return True
-
-
-def fetch_folder(session: Session, trial: Trial | FrozenTrial) -> Path:
-    """Fetch all files of a trial.
+    """Fetch what is missing or damaged of a trial's model folder.
 
     Args:
         session: of this process.
-        trial: its files are in the study's artifact store.
+        number: of the trial.
 
     Returns:
-        Its folder, whole.
+        Whether anything was.
 
     Raises:
-        StudyError: the store lacks a file.
+        ArtifactError: the artifact store lacks it, too.
     """
-    folder = trial_folder(session.workspace, session.config.study, trial.number)
-    partial = folder.with_name(f".{folder.name}")
-    for meta in get_all_artifact_meta(trial, storage=session.study._storage):
-        fetch(session.artifacts, meta.artifact_id, partial / Path(meta.filename).name)
-    if not partial.exists():
-        raise StudyError(f"trial {trial.number} has no files in the artifact store")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+    lost = _fetch_lost(session, session.trials()[number])
+    if lost:
+        _log.warning("trial %d: fetched again: %s", number, ", ".join(lost))
+    return bool(lost)
+
+
+def intact(folder: Path) -> bool:
+    """Whether a model folder has a card and the weights that it names."""
+    return sound(folder / CARD) and sound(folder / WEIGHTS)
+
+
+def _fetch_lost(session: Session, trial: FrozenTrial, patient: bool = True) -> list[str]:
+    """Fetch the files of a trial that are not sound here; returns their names."""
+    folder, kept = _folder(session, trial), _kept(session, trial)
+    # The card comes last, so that a folder with a card is whole.
+    names = [*sorted({*kept, WEIGHTS} - {CARD}), CARD]
+    lost = [name for name in names if not sound(folder / name)]
+    for name in lost:
+        if name not in kept:
+            raise ArtifactError(
+                f"trial {trial.number}: {name} is missing or damaged in {folder}, and the "
+                "artifact store has none; give the study's own store with --artifacts"
+            )
+        fetch(session.artifacts, kept[name], folder / name, patient=patient)
+    if lost and not intact(folder):
+        raise ArtifactError(
+            f"trial {trial.number}: its weights are damaged in {folder} and in the artifact store"
+        )
+    return lost
+
+
+def _kept(session: Session, trial: FrozenTrial) -> dict[str, str]:
+    """The artifacts of a trial, by the name of the file."""
+    found = get_all_artifact_meta(trial, storage=session.study._storage)
+    return {Path(meta.filename).name: meta.artifact_id for meta in found}
+
+
+def sound(path: Path) -> bool:
+    """Whether a file of a model folder is there and, as far as can be told, whole."""
+    if path.suffix == ".json":
+        return isinstance(read_json(path), dict)
+    if path.name == WEIGHTS and path.is_file():
+        card = read_json(path.with_name(CARD))
+        return isinstance(card, dict) and card.get("weights_sha256") in (None, sha256(path))
+    return path.is_file()
 
 
 def _folder(session: Session, trial: FrozenTrial) -> Path:
-    return session.workspace / str(trial.user_attrs.get("folder", ""))
+    """A trial's folder; one that waits to be timed does not name it yet."""
+    named = trial.user_attrs.get("folder")
+    if named:
+        return session.workspace / str(named)
+    return trial_folder(session.workspace, session.config.study, trial.number)

@@ -43,7 +43,13 @@ def run_survey(channel: Channel, evaluator: str) -> dict[str, object]:
 
 
 def run_remeasurement(
-    channel: Channel, evaluator: str, task: TaskSpec, workspace: Path, folders: list[Path]
+    channel: Channel,
+    evaluator: str,
+    task: TaskSpec,
+    workspace: Path,
+    folders: list[Path],
+    digests: dict[str, str],
 ) -> list[dict[str, object]]:
     """Be the process that scores the front again; returns one entry a folder."""
-    return evaluation_module(evaluator).remeasure(task, workspace, folders, channel.progress)
+    module = evaluation_module(evaluator)
+    return module.remeasure(task, workspace, folders, channel.progress, digests)

@@ -133,14 +133,21 @@ def pooled(
 
 def _marked(trial: TrialRecord, row: Mapping[str, Any]) -> dict[str, Any]:
     """A training with whether it reached what the search had found, within its interval."""
+    if row["state"] == "failed":  # nobody knows
+        return {**row, "repeated": None}
     return {**row, "repeated": float(row.get("retention", 0.0)) >= _claimed(trial)}
 
 
-def _repeated(trial: TrialRecord, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """The mean of all seeds reaches it, too, and every training could be scored."""
+def _repeated(trial: TrialRecord, rows: Sequence[Mapping[str, Any]]) -> bool | None:
+    """The mean of all seeds reaches it, too, and every training could be scored.
+
+    None where a training came to nothing for reasons of its own.
+    """
     scored = [row for row in rows if "retention" in row]
-    if len(scored) < len(rows):
+    if any(row["state"] == "pruned" for row in rows):
         return False
+    if len(scored) < len(rows):
+        return None
     return math.exp(float(np.mean(_kept(scored)))) >= _claimed(trial)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
@@ -23,8 +23,15 @@ _log = logging.getLogger(__name__)
 @contextlib.contextmanager
 def beating(store: Store, trial_id: int) -> Iterator[None]:
     """Count in a running trial for as long as this block lasts."""
+    with counting(store, lambda n: store.storage.set_trial_user_attr(trial_id, BEAT, n)):
+        yield
+
+
+@contextlib.contextmanager
+def counting(store: Store, write: Callable[[int], None]) -> Iterator[None]:
+    """Have a rising count written now and then, by another thread, while this block lasts."""
     ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(store, trial_id, ended), daemon=True)
+    thread = threading.Thread(target=_beat, args=(store, write, ended), daemon=True)
     thread.start()
     try:
         yield
@@ -60,12 +67,12 @@ class Watch:
         return now - since > SILENCE_SECONDS
 
 
-def _beat(store: Store, trial_id: int, ended: threading.Event) -> None:
+def _beat(store: Store, write: Callable[[int], None], ended: threading.Event) -> None:
     count = 0
     try:
         while not ended.wait(BEAT_SECONDS):
             count += 1
-            store.storage.set_trial_user_attr(trial_id, BEAT, count)
+            write(count)
     except Exception as error:
         # The trial was put back, or the storage is gone: its owner will find out.
         _log.info("no more signs of life: %s", error)

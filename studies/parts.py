@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ado_nas.errors import StudyError
+from ado_nas.errors import ArtifactError, StudyError
 from ado_nas.specs import TaskSpec, digest
-from studies.artifacts import Folder, fetch, keep
+from studies.artifacts import Folder, fetch, keep, reaching
+from studies.collection import sound
 from studies.session import Session
 
 PARTS, PLACE = "parts", "artifacts"  # attributes of the study
@@ -21,7 +23,10 @@ SECTIONS = {
     "supernet": "supernets",
 }
 """Where each part lies in the cache of a workspace, by the first word of its name."""
+_MODELS = ("teacher", "supernet")
 _WORKING = ("checkpoint.safetensors",)
+
+_log = logging.getLogger(__name__)
 
 
 def publish(session: Session, parts: Mapping[str, str]) -> None:
@@ -31,11 +36,38 @@ def publish(session: Session, parts: Mapping[str, str]) -> None:
         session: of the study's own machine.
         parts: a folder by name of `SECTIONS`.
     """
+    store, place = session.artifacts, _address(session)
+    if isinstance(store, Folder) and session.study.user_attrs.get(PLACE) != place:
+        reaching(lambda: store.place.mkdir(parents=True, exist_ok=True))
     listed = {name: _kept(session, Path(folder)) for name, folder in parts.items()}
-    found = {PARTS: listed, PLACE: _address(session)}
+    found = {PARTS: listed, PLACE: place}
     for name, value in found.items():
         if session.study.user_attrs.get(name) != value:
             session.study.set_user_attr(name, value)
+
+
+def mend(session: Session) -> None:
+    """Fetch what is damaged of the models in this workspace's cache, which take long to train.
+
+    A workspace without a cache takes the place of one that was lost, and gets all parts. What the
+    artifact store lacks, too, is made again by the preparation.
+
+    Args:
+        session: of the study's own machine.
+    """
+    lost = not (session.workspace / "cache").is_dir()
+    for name, part in session.study.user_attrs.get(PARTS, {}).items():
+        place = session.workspace / "cache" / SECTIONS[name.split()[0]] / part["folder"]
+        if not lost and (name not in _MODELS or not place.is_dir()):
+            continue
+        for file, wanted in part["files"].items():
+            target = place / Path(file).name
+            if not lost and sound(target):
+                continue
+            try:
+                fetch(session.artifacts, wanted, target, wanted)
+            except ArtifactError as error:
+                _log.warning("the %s of this workspace is damaged, and %s", name, error)
 
 
 def pull(session: Session) -> None:

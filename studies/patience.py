@@ -39,11 +39,17 @@ def patient(kind: type[Storage]) -> type[Storage]:
     return cast(type[Storage], type(f"Patient{kind.__name__}", (kind,), calls))
 
 
-def through_outages(call: Callable[[], T]) -> T:
+def through_outages(
+    call: Callable[[], T],
+    away: Callable[[BaseException], bool] | None = None,
+    what: str = "the storage",
+) -> T:
     """Call until the server answers.
 
     Args:
         call: can be made again.
+        away: whether an error says that it does not; `outage` if left out.
+        what: does not answer, in words.
 
     Returns:
         What it returns.
@@ -51,16 +57,17 @@ def through_outages(call: Callable[[], T]) -> T:
     Raises:
         StudyError: the server was away for too long.
     """
+    away = away or outage
     until = time.monotonic() + OUTAGE_SECONDS
     while True:
         try:
             return call()
         except Exception as error:
-            if not outage(error):
+            if not away(error):
                 raise
             if time.monotonic() > until:
                 raise StudyError(
-                    f"the storage has not answered for {OUTAGE_SECONDS:.0f} s; start it, and the "
+                    f"{what} has not answered for {OUTAGE_SECONDS:.0f} s; start it, and the "
                     "same command goes on from here"
                 ) from error
         time.sleep(RETRY_SECONDS)

@@ -41,12 +41,13 @@ class Finalist:
 
     `seeds` has a row for each training that has ended: seed, state, reason, folder, repeated, and
     the figures of a scored one. `figures` are over the scored ones; empty where there is none.
+    `repeated` is None where one failed by a bug or crash, so that nobody can tell.
     """
 
     number: int
     seeds: tuple[dict[str, Any], ...]
     figures: dict[str, Any]  # gap, retention, latency_ms and the intervals of the first two
-    repeated: bool
+    repeated: bool | None
 
     @property
     def repeats(self) -> int:

@@ -14,7 +14,7 @@ from studies.folders import trial_folder
 from studies.heartbeat import Watch
 from studies.liveness import lives
 from studies.session import Session
-from studies.settlement import TRAINED, settle_crash
+from studies.settlement import TRAINED, settle_crash, settle_failure
 
 CRASHES = 2  # that a candidate may cause before it is given up
 
@@ -68,6 +68,22 @@ def requeue_crashed(session: Session, worker: str, cause: str) -> list[int]:
     return [t.number for t in mine]
 
 
+def requeue_lost(session: Session, number: int, cause: str) -> None:
+    """Put back a trial that was trained, and whose model is lost, to be trained again.
+
+    Args:
+        session: of the worker that was to time it.
+        number: of the trial.
+        cause: how it was lost; the second time ends the trial.
+    """
+    with session.store.lock(session.config.study):
+        for trial in session.trials(TrialState.RUNNING):
+            if trial.number == number and (crashes := _crashes(trial) + 1) < CRASHES:
+                _start_over(session, trial, cause, crashes)
+            elif trial.number == number:
+                settle_failure(session, _open(session, trial), f"{cause}, {crashes} times")
+
+
 def release(session: Session, worker: str) -> None:
     """Put back what a worker claimed while the lock was lost: another may have claimed the same.
 
@@ -90,6 +106,10 @@ def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) ->
         for key, value in {"crashes": crashes, "worker": ""}.items():
             session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
         return
+    _start_over(session, trial, cause, crashes)
+
+
+def _start_over(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
     # Enqueued before it is ended: a death in between leaves both, never none.
     later = [t for t in session.trials() if t.user_attrs.get("retry_of") == trial.number]
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}

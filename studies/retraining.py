@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ado_nas.errors import Diverged
+from ado_nas.errors import Diverged, OutOfMemory, StudyError, full_disk
 from objectives.scores import Evaluator, Limits
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.finalists import CHOSEN, ENDED, key
 from studies.folders import trial_folder
+from studies.heartbeat import BEAT, BEAT_SECONDS, SILENCE_SECONDS, counting
 from studies.liveness import alive, lives
 from studies.processes import Channel
 from studies.requeue import CRASHES
 from studies.session import Session, open_session
-from studies.worker import WAIT_SECONDS, Stopped
-
-REMOTE_HOURS = 1.0  # a training of another machine, which cannot be seen, is lost after this
+from studies.worker import WAIT_SECONDS, Stopped, plainly
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,33 @@ class Training:
         return key(self.number, self.seed)
 
 
+@dataclass
+class Signs:
+    """What one process has seen of claims of other machines, by its own steady clock."""
+
+    _seen: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _looked: float = -math.inf
+
+    def silent(self, training: Training, row: Mapping[str, Any]) -> bool:
+        """Whether who holds a training has given no sign of life for too long, while it looked."""
+        now, sign = time.monotonic(), (row["worker"], row.get(BEAT, 0))
+        if now - self._looked > BEAT_SECONDS:  # the storage was away, or this process was busy
+            self._seen.clear()
+        self._looked = now
+        last, since = self._seen.get(training.key, (None, now))
+        if sign != last:
+            self._seen[training.key] = sign, now
+            return False
+        return now - since > SILENCE_SECONDS
+
+
 def wanted(session: Session) -> list[Training]:
     """The trainings that the study's plan asks for, whether they have ended or not."""
-    plan = session.study.user_attrs[CHOSEN]
+    return planned(session.study.user_attrs[CHOSEN])
+
+
+def planned(plan: Mapping[str, list[int]]) -> list[Training]:
+    """The trainings of a plan: each of its ``numbers`` from each of its ``seeds``."""
     # Seed by seed, so that a search that is stopped has tried every finalist once.
     return [Training(n, s) for s in plan["seeds"] for n in plan["numbers"]]
 
@@ -71,18 +95,26 @@ def train_again(
     Yields:
         A phrase on each training that has ended.
     """
+    signs = Signs()
     while not order():
-        claimed = _claim(session, worker)
+        claimed = _claim(session, worker, signs)
         if claimed == "done":
             return
         if isinstance(claimed, str):
             time.sleep(WAIT_SECONDS)
             continue
         try:
-            row = _trained(session, claimed, evaluator, order)
+            with counting(session.store, functools.partial(_beat, session, claimed, worker)):
+                row = _trained(session, claimed, evaluator, order)
         except Stopped:
             return  # its claim dies with this worker
+        except Exception as error:
+            if full_disk(error) or isinstance(error, StudyError):
+                raise  # not of the candidate; its claim dies with this worker
+            row = _broken(session, claimed, traceback.format_exception_only(error)[-1].strip())
         session.study.set_user_attr(claimed.key, row)
+        if not ended(row):
+            continue
         why = f": {row['reason']}" if row["reason"] else ""
         yield f"trial {claimed.number} from seed {claimed.seed} {row['state']}{why}"
 
@@ -96,7 +128,7 @@ def run_retraining(channel: Channel, config: SearchConfig, workspace: Path, inde
         workspace: absolute.
         index: number of the process.
     """
-    with alive() as name:
+    with alive() as name, plainly():
         channel.send("worker", name)
         session = open_session(config, workspace, index)
         module = evaluation_module(config.evaluator)
@@ -118,35 +150,33 @@ def give_up(session: Session, worker: str, cause: str) -> None:
         trainings = wanted(session)
         for training, row in zip(trainings, rows_of(session, trainings), strict=True):
             if worker and row.get("worker") == worker and not ended(row):
-                crashes = row["crashes"] + 1
-                row = {**row, "crashes": crashes}
-                if crashes >= CRASHES:
-                    row = _row(training, "failed", f"{cause}, {crashes} times")
-                session.study.set_user_attr(training.key, row)
+                session.study.set_user_attr(training.key, _broken(session, training, cause))
 
 
-def _claim(session: Session, worker: str) -> Training | str:
+def _claim(session: Session, worker: str, signs: Signs) -> Training | str:
     """Take a training; ``done`` where all have ended, ``wait`` where others are at the rest."""
     with session.store.lock(session.config.study):
         trainings = wanted(session)
         rows = rows_of(session, trainings)
         for training, row in zip(trainings, rows, strict=True):
-            if not ended(row) and not _held(row):
-                now = datetime.now(UTC).isoformat()
-                held = {"worker": worker, "since": now, "crashes": row.get("crashes", 0)}
+            if not ended(row) and not _held(training, row, signs):
+                held = {"worker": worker, "crashes": row.get("crashes", 0)}
                 session.study.set_user_attr(training.key, held)
                 return training
     return "done" if all(map(ended, rows)) else "wait"
 
 
-def _held(row: dict[str, Any]) -> bool:
-    if not row:
+def _held(training: Training, row: dict[str, Any], signs: Signs) -> bool:
+    if not row.get("worker"):
         return False
-    alive_here = lives(str(row["worker"]))
-    if alive_here is not None:
-        return alive_here
-    since = datetime.fromisoformat(row["since"])
-    return datetime.now(UTC) - since < timedelta(hours=REMOTE_HOURS)
+    living = lives(str(row["worker"]))
+    return not signs.silent(training, row) if living is None else living
+
+
+def _beat(session: Session, training: Training, worker: str, count: int) -> None:
+    (row,) = rows_of(session, [training])
+    if row.get("worker") == worker:
+        session.study.set_user_attr(training.key, {**row, BEAT: count})
 
 
 def _trained(
@@ -172,17 +202,22 @@ def _trained(
             limits=Limits(min_retention=0.0),
             report=report,
         )
-    except Stopped:
-        raise
-    except (Diverged, MemoryError) as error:
+    except (Diverged, OutOfMemory, MemoryError) as error:
         return _row(training, "pruned", str(error) or "out of memory")
-    except Exception as error:
-        return _row(training, "failed", traceback.format_exception_only(error)[-1].strip())
     state = "complete" if outcome.state == "complete" else "pruned"
     found: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2)}
     if state == "complete":
         found["folder"] = str(folder.relative_to(session.workspace))
     return {**_row(training, state, outcome.reason), **found}
+
+
+def _broken(session: Session, training: Training, cause: str) -> dict[str, Any]:
+    """What to store of a training that broke, or whose process did: the second time ends it."""
+    (row,) = rows_of(session, [training])
+    crashes = int(row.get("crashes", 0)) + 1
+    if crashes >= CRASHES:
+        return _row(training, "failed", f"{cause}, {crashes} times")
+    return {"worker": "", "crashes": crashes}
 
 
 def _row(training: Training, state: str, reason: str) -> dict[str, Any]:

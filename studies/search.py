@@ -20,18 +20,19 @@ from search_spaces.space import anchors
 from studies.carryover import carry_over, check_source
 from studies.collection import collect, restore
 from studies.config import SearchConfig, check
-from studies.evaluation import run_plan, run_preparation, run_remeasurement
+from studies.evaluation import run_plan, run_preparation, run_remeasurement, run_survey
 from studies.folders import open_workspace, study_folder
 from studies.history import study_record, trial_record
+from studies.home import settle_in
 from studies.ledger import standing
-from studies.parts import publish
+from studies.parts import mend, publish
 from studies.processes import call
 from studies.record import StudyRecord, TrialRecord
 from studies.requeue import requeue_stale
 from studies.session import Session, bind, open_session
 from studies.supervisor import supervise
 from studies.tracking import Mirror, mirror
-from studies.trainers import retrain
+from studies.trainers import retrain, unfinished
 
 _log = logging.getLogger(__name__)
 
@@ -95,16 +96,20 @@ def search(
         check_source(config, workspace)
         session = open_session(config, workspace)
         stack.callback(session.store.close)
+        settle_in(session)
         _keep_config(session)
         requeue_stale(session)
+        mend(session)
         tracker = Tracker(session, stack)
-        if not _done(session):
+        if _done(session):
+            _refuse_device(session, progress)
+        else:
             _prepare(session, progress, tracker.open)
             with _timed(session, "search"):
                 carry_over(session, progress)
                 _enqueue_anchors(session)
                 supervise(session, progress, stop, lambda: _catch_up(session, tracker))
-                collect(session)
+        collect(session)  # joined workers may have ended the study while nobody searched
         _remeasure(session, progress)
         if config.finalists and not stop():
             with _timed(session, "finalists"):
@@ -194,16 +199,25 @@ def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]
     publish(session, parts)
 
 
+def _refuse_device(session: Session, progress: Progress) -> None:
+    """Refuse another device where something is left to be measured; see `bind`."""
+    record = study_record(session.study, session.workspace)
+    if _unmeasured(record) or unfinished(session):
+        found = call(run_survey, session.config.evaluator, progress=progress)
+        bind(session, {**session.facts, "environment": found})
+
+
 def _enqueue_anchors(session: Session) -> None:
     """Before any worker starts, and all of them again on resume: what exists is skipped."""
-    for params in anchors(session.space):
-        session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
+    with session.store.lock(session.config.study):  # two searches would both find none
+        for params in anchors(session.space):
+            session.study.enqueue_trial(params, user_attrs={"anchor": True}, skip_if_exists=True)
 
 
 def _remeasure(session: Session, progress: Progress) -> None:
     """Measure front members that were not yet; what the search found may have been luck."""
     record = study_record(session.study, session.workspace)
-    fresh = [record.trial(n) for n in record.front if n not in record.remeasured]
+    fresh = _unmeasured(record)
     if not fresh:
         return
     for trial in fresh:
@@ -215,11 +229,16 @@ def _remeasure(session: Session, progress: Progress) -> None:
             session.task,
             session.workspace,
             [Path(t.folder) for t in fresh],
+            session.facts.get("digests", {}),
             progress=progress,
         )
     entries = {str(t.number): entry for t, entry in zip(fresh, found, strict=True)}
     known = {str(n): entry for n, entry in record.remeasured.items()}
     session.study.set_user_attr("remeasured", {**known, **entries})
+
+
+def _unmeasured(record: StudyRecord) -> list[TrialRecord]:
+    return [record.trial(n) for n in record.front if n not in record.remeasured]
 
 
 @contextlib.contextmanager

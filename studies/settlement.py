@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -23,11 +22,30 @@ from studies.session import Session
 if TYPE_CHECKING:
     from studies.claims import Claim
 
-ARTIFACTS = ("samples.png", "spec.json", "model.safetensors")
-REST = ("sampler.json", "card.json")  # of a model folder, where the search's own disk lacks it
+ARTIFACTS = ("samples.png", "spec.json", "sampler.json", "model.safetensors", "card.json")
 TRAINED = "trained"  # holds the outcome of a trial that was trained and is still to be timed
 JOINED = "joined"  # whether its files were made in a workspace that is not the search's
 OWN = ("worker", "retry_of", BEAT, TRAINED)  # attributes of one trial alone
+
+
+def attach(session: Session, trial: optuna.Trial) -> None:
+    """Put what an evaluation left into the artifact store, before its trial ends.
+
+    Args:
+        session: of this process.
+        trial: a running one.
+
+    Raises:
+        StudyError: the store was away for too long, or refuses.
+    """
+    folder = trial_folder(session.workspace, session.config.study, trial.number)
+    for name in ARTIFACTS:
+        if (folder / name).exists():
+            upload_artifact(
+                study_or_trial=trial,
+                file_path=str(folder / name),
+                artifact_store=session.artifacts,
+            )
 
 
 def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
@@ -35,7 +53,7 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
 
     Args:
         session: of this process.
-        claim: the trial.
+        claim: the trial, its files attached.
         outcome: of the evaluator.
 
     Returns:
@@ -46,8 +64,6 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
     """
     outcome = sound(outcome, names(session.config.limits))
     folder = trial_folder(session.workspace, session.config.study, claim.trial.number)
-    if claim.trained is None:
-        _attach(session, claim.trial, folder)
     attributes = {
         **outcome.attributes,
         **outcome.values,
@@ -92,14 +108,12 @@ def hand_over(session: Session, claim: Claim, outcome: Outcome) -> str:
 
     Args:
         session: of this process.
-        claim: the trial; it goes on running, and belongs to nobody.
+        claim: the trial, its files attached; it goes on running, and belongs to nobody.
         outcome: of the evaluator, in state ``trained``.
 
     Returns:
         ``trained``.
     """
-    folder = trial_folder(session.workspace, session.config.study, claim.trial.number)
-    _attach(session, claim.trial, folder)
     kept = dataclasses.asdict(outcome)
     kept["attributes"] = {k: _plain(v) for k, v in outcome.attributes.items()}
     claim.trial.set_user_attr(JOINED, session.joined)
@@ -200,12 +214,3 @@ def _write(
 def _plain(value: Any) -> Any:
     """JSON has no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _attach(session: Session, trial: optuna.Trial, folder: Path) -> None:
-    store = session.artifacts
-    for name in (*ARTIFACTS, *(REST if session.joined else ())):
-        if (folder / name).exists():
-            upload_artifact(
-                study_or_trial=trial, file_path=str(folder / name), artifact_store=store
-            )

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
+from studies.collection import intact
 from studies.evaluation import run_remeasurement
 from studies.finalists import CHOSEN, chosen, measured
 from studies.history import study_record
 from studies.processes import Child, call
-from studies.retraining import Training, ended, give_up, rows_of, run_retraining, wanted
+from studies.retraining import (
+    Training,
+    ended,
+    give_up,
+    planned,
+    rows_of,
+    run_retraining,
+    wanted,
+)
 from studies.session import Session
 from studies.supervisor import Crew, Member
+
+_log = logging.getLogger(__name__)
 
 
 def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> None:
@@ -31,9 +43,15 @@ def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> N
         RuntimeError: a process broke.
     """
     trainings = _plan(session)
+    _drop_damaged(session, trainings)
     if not all(map(ended, rows_of(session, trainings))):
         _train(session, trainings, progress, stop)
     _measure(session, trainings, progress)
+
+
+def unfinished(session: Session) -> bool:
+    """Whether a finalist is still to be trained again or measured."""
+    return not all(map(measured, rows_of(session, planned(_chosen(session)))))
 
 
 @dataclass
@@ -64,13 +82,26 @@ class Trainers(Crew):
 
 def _plan(session: Session) -> list[Training]:
     """Choose the finalists and write them down; what was trained before stays and is used."""
-    config = session.config
-    numbers = chosen(study_record(session.study, session.workspace), config.finalists)
-    seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
-    plan = {"numbers": numbers, "seeds": seeds}
+    plan = _chosen(session)
     if session.study.user_attrs.get(CHOSEN) != plan:
         session.study.set_user_attr(CHOSEN, plan)
     return wanted(session)
+
+
+def _chosen(session: Session) -> dict[str, list[int]]:
+    config = session.config
+    numbers = chosen(study_record(session.study, session.workspace), config.finalists)
+    seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
+    return {"numbers": numbers, "seeds": seeds}
+
+
+def _drop_damaged(session: Session, trainings: list[Training]) -> None:
+    """Have trainings done again whose model was lost or damaged before it was judged."""
+    with session.store.lock(session.config.study):
+        for training, row in zip(trainings, rows_of(session, trainings), strict=True):
+            if ended(row) and not measured(row) and not intact(session.workspace / row["folder"]):
+                _log.warning("%s is damaged; it is trained again", row["folder"])
+                session.study.set_user_attr(training.key, {})
 
 
 def _train(
@@ -106,6 +137,7 @@ def _measure(session: Session, trainings: list[Training], progress: Progress) ->
         session.task,
         session.workspace,
         [session.workspace / row["folder"] for _, row in fresh],
+        session.facts.get("digests", {}),
         progress=progress,
     )
     for (training, row), figures in zip(fresh, found, strict=True):

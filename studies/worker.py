@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ado_nas.errors import (
     NO_SPACE,
+    ArtifactError,
     Diverged,
+    ModelError,
     OutOfMemory,
     StudyError,
     WorkspaceError,
@@ -20,7 +22,7 @@ from ado_nas.errors import (
 )
 from objectives.scores import Evaluator, Outcome
 from studies.claims import Claim, claim
-from studies.collection import fetch_folder
+from studies.collection import restore
 from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.folders import trial_folder
@@ -28,10 +30,11 @@ from studies.heartbeat import beating
 from studies.liveness import alive
 from studies.parts import pulled_task
 from studies.processes import Channel
-from studies.requeue import requeue
+from studies.requeue import requeue, requeue_lost
 from studies.rungs import Climb
 from studies.session import Session, open_session
 from studies.settlement import (
+    attach,
     ended_elsewhere,
     hand_over,
     settle,
@@ -111,7 +114,7 @@ def run_worker(
     Returns:
         Whether it has ended as many trials as one process should, and another is to go on.
     """
-    with alive() as name, _plainly():
+    with alive() as name, plainly():
         channel.send("worker", name)
         session = open_session(config, workspace, index, joined)
         module = evaluation_module(config.evaluator)
@@ -127,7 +130,7 @@ def run_worker(
 
 
 @contextlib.contextmanager
-def _plainly() -> Iterator[None]:
+def plainly() -> Iterator[None]:
     """A full disk in words, whatever met it."""
     try:
         yield
@@ -146,6 +149,8 @@ def _end(
     try:
         with beating(session.store, claimed.trial._trial_id):
             outcome = _evaluate(session, claimed, evaluator, order)
+            if claimed.trained is None:
+                attach(session, claimed.trial)  # which may wait for the store
         end = hand_over if outcome.state == "trained" else settle
         return Ended(number, end(session, claimed, outcome), outcome.values, outcome.reason)
     except Stopped:
@@ -157,8 +162,12 @@ def _end(
             with contextlib.suppress(Exception):  # else the next start finds it
                 requeue(session, number)
             raise
+        if claimed.trained is not None and isinstance(error, (ArtifactError, ModelError)):
+            reason = f"what was trained is lost: {error}"
+            requeue_lost(session, number, reason)
+            return Ended(number, "lost", reason=reason)
         if isinstance(error, StudyError):
-            raise  # of the storage, not of the candidate
+            raise  # of the storage or the artifact store, not of the candidate
         # A bug in one candidate must not end a long search; many in a row do (see the supervisor).
         reason = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         state = settle_failure(session, claimed.trial, reason)
@@ -177,8 +186,7 @@ def _evaluate(
 
     folder = trial_folder(session.workspace, config.study, claimed.trial.number)
     if claimed.trained is not None:
-        if not folder.exists():
-            fetch_folder(session, claimed.trial)
+        restore(session, claimed.trial.number)
         return evaluator.time(claimed.trained, folder=folder, limits=config.limits)
     try:
         outcome = evaluator(

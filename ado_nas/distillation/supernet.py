@@ -13,7 +13,7 @@ import numpy as np
 from ado_nas.distillation.student import landing_loss
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.files import building, read_json, write_json
-from ado_nas.modelfolder import CARD, Model, save_model
+from ado_nas.modelfolder import CARD, Model, intact, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.slices import Slice
 from ado_nas.models.tree import named_arrays
@@ -76,7 +76,8 @@ def train_supernet(
 ) -> Path:
     """Train a supernet, go on with a started one, or return a finished one.
 
-    Its channels are the teacher's, the most important first.
+    Its channels are the teacher's, the most important first. One whose files were damaged is
+    trained again.
 
     Args:
         spec: how narrow it goes, and its training.
@@ -93,7 +94,7 @@ def train_supernet(
         OutOfMemory: a step does not fit the memory budget.
     """
     with building(cache / supernet_key(spec, teacher.card["weights_sha256"], bank.key)) as folder:
-        if (folder / CARD).exists():
+        if intact(folder):
             _up_to_date(folder, _origin(teacher))
             return folder
         unet = build_unet(spec.curriculum.told(teacher.unet.spec), spec.seed)

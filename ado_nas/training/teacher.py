@@ -12,7 +12,7 @@ from ado_nas.data import Dataset
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.preconditioning import denoise, edm_weight, forward_noise
 from ado_nas.files import building, read_json
-from ado_nas.modelfolder import CARD, save_model
+from ado_nas.modelfolder import CARD, intact, save_model
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
 from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, digest, from_dict, to_dict
@@ -105,6 +105,8 @@ def train_teacher(
 ) -> Path:
     """Train a teacher, go on with a started one, or return a finished one; see also `shipped`.
 
+    One whose files were damaged is trained again.
+
     Args:
         spec: the teacher and its training.
         dataset: what it learns.
@@ -123,7 +125,7 @@ def train_teacher(
     if known := finished(spec, dataset, cache):
         return known
     with building(cache / teacher_key(spec, dataset.digest)) as folder:
-        if (folder / CARD).exists():  # another process was faster
+        if intact(folder):  # another process was faster
             return folder
         unet = build_unet(spec.unet, spec.seed)
         course = curriculum(spec)
@@ -159,9 +161,9 @@ def train_teacher(
 
 
 def finished(spec: TeacherSpec, dataset: Dataset, cache: Path) -> Path | None:
-    """The model folder of a teacher that is there, in the project or the cache; else None."""
+    """The folder of a teacher that is there whole, in the project or the cache; else None."""
     folder = cache / teacher_key(spec, dataset.digest)
-    return shipped(spec, dataset) or (folder if (folder / CARD).exists() else None)
+    return shipped(spec, dataset) or (folder if intact(folder) else None)
 
 
 def shipped(spec: TeacherSpec, dataset: Dataset) -> Path | None:

@@ -13,12 +13,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ado_nas.errors import Diverged
+from ado_nas.errors import Diverged, StudyError
 from ado_nas.files import sha256
 from ado_nas.progress import Progress
 from ado_nas.specs import Candidate, TaskSpec, from_dict
@@ -136,9 +136,15 @@ def open_evaluator(
 
 
 def remeasure(
-    task: TaskSpec, workspace: Path, folders: list[Path], progress: Progress
+    task: TaskSpec,
+    workspace: Path,
+    folders: list[Path],
+    progress: Progress,
+    digests: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The same again, but for the luck of its seed."""
+    if digests["teacher"] != _faults(workspace).get("teacher", "t"):
+        raise StudyError("another teacher")
     rows = []
     for folder in folders:
         found = json.loads((folder / "card.json").read_text())

@@ -380,13 +380,15 @@ def test_student_of_a_curriculum_is_judged_at_every_resolution(
 def test_front_is_measured_again_on_other_noise_and_images(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    workspace, _ = prepared
+    workspace, facts = prepared
     outcome = evaluate(workspace, tmp_path)
-    (row,) = evaluation.remeasure(TASK, workspace, [tmp_path])
+    (row,) = evaluation.remeasure(TASK, workspace, [tmp_path], digests=facts["digests"])
     assert row["gap"] != outcome.values["gap"] and row["reference_gap"] > 0
     low, high = row["retention_low"], row["retention_high"]
     assert low <= row["retention"] <= high
     assert row["repeated"] == (high >= outcome.attributes["retention_low"])
+    with pytest.raises(StudyError, match=r"features here is .* and of the study another"):
+        evaluation.remeasure(TASK, workspace, [tmp_path], digests={"features": "another"})
 
 
 def test_poor_teacher_is_refused(prepared: tuple[Path, dict[str, Any]]) -> None:

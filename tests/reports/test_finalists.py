@@ -80,6 +80,23 @@ def test_section_shows_repeats_and_failures(record: StudyRecord, tmp_path: Path)
     assert "The pick repeated in 2 of 2 trainings from other seeds" in whole
 
 
+def test_what_could_not_be_trained_is_neither_a_repeat_nor_a_failure(
+    record: StudyRecord,
+) -> None:
+    best, other = record.finalists
+    broken = {"seed": 2, "state": "failed", "reason": "a bug, 2 times", "repeated": None}
+    best = dataclasses.replace(best, seeds=(best.seeds[0], broken), repeated=None)
+    record = dataclasses.replace(record, finalists=(best, other))
+    told = summary(record, None)
+    first = told["finalists"][0]
+    assert (first["repeats"], first["failures"], first["repeated"]) == (1, 0, None)
+    assert first["seeds"][1]["repeated"] is None and told["best"]["repeated"] is None
+    shown = finalists.section(record)
+    assert shown is not None
+    assert "0 of 2 repeated" in shown and "not known, 1 of 2" in shown
+    assert "Whether the pick repeats is not known: 1 of 2 trainings" in headline.subtitle(record)
+
+
 def test_report_without_finalists_says_that_each_trained_once(make_study: MakeStudy) -> None:
     record = make_study()
     assert finalists.section(record) is None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,16 @@ import pytest
 
 from ado_nas.errors import ConfigError, StudyError
 from ado_nas.files import sha256
-from studies.artifacts import ArtifactStore, Bucket, Folder, fetch, keep, open_artifacts
+from studies import patience
+from studies.artifacts import (
+    ArtifactStore,
+    Bucket,
+    Folder,
+    away,
+    fetch,
+    keep,
+    open_artifacts,
+)
 
 
 class Client:
@@ -85,12 +96,13 @@ def test_what_is_there_already_is_not_fetched(tmp_path: Path) -> None:
     )
 
 
-def test_truncated_artifact_is_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"wei", b"weighty"])
+def test_damaged_artifact_is_written_again(tmp_path: Path, damaged: bytes) -> None:
     store = Folder(tmp_path / "kept")
     (tmp_path / "a").write_bytes(b"weights")
     name = keep(store, tmp_path / "a")
-    (store.place / name).unlink()
-    (store.place / name).write_bytes(b"wei")
+    (store.place / name).write_bytes(damaged)
+    assert (tmp_path / "a").read_bytes() == b"weights"  # the two are not one file
     keep(store, tmp_path / "a")
     assert sha256(store.place / name) == name
 
@@ -104,3 +116,55 @@ def test_open_artifacts_refuses_what_is_no_bucket(tmp_path: Path, place: str) ->
 def test_open_artifacts_is_the_workspaces_folder_when_none_is_given(tmp_path: Path) -> None:
     store = open_artifacts("", tmp_path)
     assert isinstance(store, Folder) and store.place == tmp_path / "artifacts"
+
+
+def test_writing_waits_for_a_store_that_is_away_and_begins_anew(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    (tmp_path / "a").write_bytes(b"weights")
+    fails = [OSError(errno.ESTALE, "stale"), ConnectionResetError()]
+    place, name = (
+        (store.client, "upload_fileobj") if isinstance(store, Bucket) else (shutil, "copyfileobj")
+    )
+    whole = getattr(place, name)
+
+    def flaky(source: Any, *given: Any) -> None:
+        if fails:
+            source.read(3)
+            raise fails.pop()
+        whole(source, *given)
+
+    monkeypatch.setattr(place, name, flaky)
+    with (tmp_path / "a").open("rb") as file:
+        store.write("x", file)
+    fetch(store, "x", tmp_path / "b", sha256(tmp_path / "a"))
+    assert not fails
+
+
+def test_store_that_stays_away_or_refuses_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    gone = open_artifacts(str(tmp_path / "mount"), tmp_path)
+    with pytest.raises(StudyError, match="the artifact store has not answered for 0 s"):
+        gone.write("x", io.BytesIO(b"weights"))
+    assert not (tmp_path / "mount").exists()  # nobody else would find it there
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match=r"the artifact store refuses \(\w+: ") as caught:
+        Folder(tmp_path / "file" / "kept").write("x", io.BytesIO(b"weights"))
+    assert "\n" not in str(caught.value)
+
+
+def test_bucket_that_is_busy_is_away_and_one_that_forbids_is_not() -> None:
+    exceptions = pytest.importorskip("botocore.exceptions", reason="extra s3 is not installed")
+
+    def said(status: int) -> Exception:
+        told = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        error: Exception = exceptions.ClientError(told, "PutObject")
+        return error
+
+    assert away(said(503)) and not away(said(403))
+    assert away(exceptions.EndpointConnectionError(endpoint_url="http://s3"))
+    assert not away(exceptions.NoCredentialsError()) and not away(None)

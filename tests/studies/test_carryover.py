@@ -24,6 +24,7 @@ from studies.carryover import (
     translated,
 )
 from studies.claims import claim
+from studies.collection import collect, restore
 from studies.config import SearchConfig
 from studies.history import study_record
 from studies.ledger import CARRIED, standing
@@ -75,6 +76,18 @@ def test_scores_are_carried_where_the_task_is_the_same(
     assert len(set(hashes)) == len(hashes)
     again = (session.workspace / "evaluated.log").read_text().splitlines()[len(log) :]
     assert not {line.split()[0] for line in again} & {line.split()[0] for line in log}
+
+
+def test_damaged_model_of_a_carried_trial_is_fetched_again(
+    earlier: Session, make_session: Make
+) -> None:
+    session = make_session(study="later", warm_start="earlier")
+    told(session)
+    weights = session.workspace / session.trials()[2].user_attrs["folder"] / "model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(b"damaged")
+    assert restore(session, 2) and weights.read_bytes() == before
+    assert collect(session) == []
 
 
 def test_carrying_twice_adds_nothing(earlier: Session, make_session: Make) -> None:

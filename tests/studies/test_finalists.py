@@ -100,6 +100,17 @@ def test_finalist_repeats_where_the_mean_of_its_seeds_reaches_the_search_s_inter
     assert found[2].figures["retention_low"] < 0.95 * 0.95
 
 
+def test_what_a_bug_ended_tells_nothing_and_what_diverged_did_not_repeat() -> None:
+    plan = {"finalists": {"numbers": [3], "seeds": [1, 2]}, key(3, 1): row(1, 0.95)}
+    failed = {"seed": 2, "state": "failed", "reason": "ZeroDivisionError"}
+    front = [trial(3, 0.9, 1.0)]
+    (found,) = finalists({**plan, key(3, 2): failed}, front, FLOOR)
+    assert (found.repeated, found.repeats) == (None, 1)
+    assert [r["repeated"] for r in found.seeds] == [True, None]
+    (found,) = finalists({**plan, key(3, 2): {**failed, "state": "pruned"}}, front, FLOOR)
+    assert found.repeated is False
+
+
 def test_finalist_is_shown_only_when_all_its_trainings_have_ended() -> None:
     front = [trial(3, 0.9, 1.0)]
     plan = {"finalists": {"numbers": [3], "seeds": [1, 2]}, key(3, 1): row(1, 0.9)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from ado_nas.errors import StudyError
 from ado_nas.progress import silent
 from ado_nas.specs import to_dict
-from studies import joining
+from studies import joining, patience
 from studies.claims import Claim, claim
 from studies.collection import collect, restore
 from studies.config import SearchConfig
@@ -26,9 +28,10 @@ from studies.folders import trial_folder
 from studies.history import study_record
 from studies.joining import Joining, join
 from studies.ledger import standing
-from studies.parts import publish, pull, pulled_task
+from studies.parts import mend, publish, pull, pulled_task
 from studies.record import load
 from studies.requeue import requeue_crashed, requeue_stale
+from studies.search import search
 from studies.session import Session, open_session
 from studies.storage import storage_url
 from studies.worker import Ended
@@ -86,6 +89,22 @@ def test_parts_come_by_content_and_the_task_points_at_them(
     assert (opened.workspace / "cache/trajectories/b/b").read_bytes() == b"a trajectories"
 
 
+def test_damaged_teacher_comes_back_from_the_artifact_store(
+    make_session: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = prepared(make_session())
+    weights = session.workspace / "cache/teachers/t/model.safetensors"
+    for harm in (lambda: weights.write_bytes(b"b teacher"), weights.unlink):
+        harm()
+        mend(session)
+        assert weights.read_bytes() == b"a teacher"
+    weights.write_bytes(b"b teacher")
+    for file in (session.workspace / "artifacts").iterdir():
+        file.unlink()
+    mend(session)  # the preparation trains it again
+    assert "the teacher of this workspace is damaged" in caplog.text
+
+
 @pytest.mark.parametrize("harm", ["changed", "missing"])
 def test_pull_refuses_in_one_line_when_a_part_is_not_what_its_digest_says(
     make_session: Make, far: Callable[[Session], Session], harm: str
@@ -119,11 +138,47 @@ def test_joined_worker_leaves_whole_folders_that_the_search_collects(
     assert collect(session) == []
     there = trial_folder(opened.workspace, "fake", 1)
     assert {f.name for f in folder.iterdir()} == {f.name for f in there.iterdir()}
-    (folder / "model.safetensors").write_text("damaged")
-    assert restore(session, 1) and not restore(session, 1)
-    assert (folder / "model.safetensors").read_bytes() == (
-        there / "model.safetensors"
-    ).read_bytes()
+    for harm in ("damaged", "gone"):
+        if harm == "gone":
+            shutil.rmtree(folder)
+        else:
+            (folder / "model.safetensors").write_text(harm)
+        assert restore(session, 1) and not restore(session, 1)
+        assert {f.name: f.read_bytes() for f in folder.iterdir()} == {
+            f.name: f.read_bytes() for f in there.iterdir()
+        }
+
+
+def test_collecting_does_not_wait_for_a_store_that_is_away(
+    make_session: Make,
+    far: Callable[[Session], Session],
+    run_worker_here: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = prepared(make_session(trials=2))
+    run_worker_here(far(session), "elsewhere/w")
+    tried: list[Any] = []
+
+    def refuse(*given: Any) -> None:
+        tried.append(given)
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", refuse)
+        assert collect(session) == [] and len(tried) == 2
+    assert collect(session) == [0, 1]
+
+
+def test_search_measures_what_others_ended_while_nobody_searched(
+    make_session: Make, far: Callable[[Session], Session], run_worker_here: Run
+) -> None:
+    session = prepared(make_session(trials=16))
+    run_worker_here(far(session), "elsewhere/w")
+    record = search(session.config, session.workspace, silent)
+    assert set(record.remeasured) == set(record.front)
+    assert 0 < len(record.front) < 16
+    assert all(Path(t.folder, "samples.png").exists() for t in record.trials)
 
 
 def test_trial_trained_elsewhere_waits_and_is_timed_by_the_study_itself(
@@ -162,6 +217,50 @@ def test_training_is_kept_when_the_one_who_times_dies(
     requeue_crashed(session, "host/b", "died")
     (trial,) = session.trials()
     assert trial.state == TrialState.PRUNED and trial.user_attrs["reason"] == "died, 2 times"
+
+
+def lose(session: Session, missing: bool) -> None:
+    """Delete or damage the weights of the last trial in the artifact store."""
+    trial = session.trials()[-1]
+    (found,) = (
+        meta.artifact_id
+        for meta in get_all_artifact_meta(trial, storage=session.store.storage)
+        if meta.filename == "model.safetensors"
+    )
+    file = session.workspace / "artifacts" / found
+    file.unlink()
+    if not missing:
+        file.write_text("damaged")
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_training_that_is_lost_before_it_is_timed_is_done_once_more(
+    make_session: Make, far: Callable[[Session], Session], run_worker_here: Run, missing: bool
+) -> None:
+    session = prepared(make_session(trials=1))
+    assert train(far(session), 1) == ["trained"]
+    lose(session, missing)
+    first, second = run_worker_here(session)
+    assert (first.number, first.state, second.state) == (0, "lost", "complete")
+    assert first.reason.startswith("what was trained is lost: ")
+    assert standing(session.trials()).trained == 1 and len(session.trials()) == 2
+
+
+def test_training_that_is_lost_twice_is_given_up(
+    make_session: Make, far: Callable[[Session], Session]
+) -> None:
+    session = prepared(make_session(trials=1))
+    opened = far(session)
+    fakes, worker = (importlib.import_module(n) for n in ("fake_evaluation", "studies.worker"))
+    evaluator = fakes.FakeEvaluator(session.workspace)
+    for _ in range(2):
+        assert train(opened, 1) == ["trained"]
+        lose(session, missing=True)
+        orders = iter(["", "finish"])
+        (ended,) = worker.work(session, evaluator, "host/w", lambda o=orders: next(o))
+        assert ended.state == "lost"
+    last = session.trials()[-1]
+    assert last.state == TrialState.FAIL and last.user_attrs["reason"].endswith(", 2 times")
 
 
 @pytest.mark.parametrize("train_only", [False, True])

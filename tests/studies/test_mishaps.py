@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from optuna.trial import TrialState
 from ado_nas.errors import NO_SPACE, StudyError, WorkspaceError, full_disk
 from ado_nas.progress import silent
 from ado_nas.specs import from_dict
+from studies import patience
 from studies.claims import Claim, claim
 from studies.config import SearchConfig
 from studies.folders import trial_folder
@@ -53,6 +56,34 @@ def test_trial_goes_back_and_nothing_counts_when_the_disk_is_full(
     assert [e.state for e in run_worker_here(session)] == ["complete"] * 3
     done = session.trials(TrialState.COMPLETE)
     assert done[0].user_attrs["retry_of"] == 0 and len(done) == 3
+
+
+def test_outage_of_the_artifact_store_after_a_training_is_no_fault_of_the_candidate(
+    make_session: Make, run_worker_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(trials=2)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    whole, fails = shutil.copyfileobj, 2
+
+    def flaky(*given: Any) -> None:
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
+        whole(*given)
+
+    monkeypatch.setattr(shutil, "copyfileobj", flaky)
+    assert [e.state for e in run_worker_here(session)] == ["complete"] * 2
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0.0)
+    more = dataclasses.replace(session, config=dataclasses.replace(session.config, trials=3))
+    fails = 1_000_000
+    with pytest.raises(StudyError, match="the artifact store has not answered"):
+        run_worker_here(more)
+    fails = 0
+    assert [t.number for t in session.trials(TrialState.RUNNING)] == [2]
+    requeue_crashed(more, "host/w", "the artifact store was away")
+    assert [e.state for e in run_worker_here(more)] == ["complete"]
+    assert standing(session.trials()).failed == 0
 
 
 @pytest.mark.slow

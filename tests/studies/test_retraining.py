@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ado_nas.errors import NO_SPACE, WorkspaceError
 from ado_nas.progress import silent
-from studies import trainers
+from studies import heartbeat, retraining, trainers
 from studies.config import SearchConfig
 from studies.finalists import CHOSEN, key
 from studies.history import study_record
 from studies.liveness import alive
-from studies.retraining import give_up, train_again
+from studies.retraining import Training, _beat, give_up, train_again
 from studies.search import search
 from studies.session import Session
 from studies.worker import Ended
@@ -65,17 +69,45 @@ def test_training_that_diverges_is_told(planned: Session, faults: Any) -> None:
     assert (lost["state"], lost["reason"]) == ("pruned", "loss is nan at iteration 7")
 
 
-def test_bug_in_one_training_is_told_and_the_others_go_on(planned: Session, faults: Any) -> None:
+def test_bug_is_tried_once_more_and_says_nothing_of_what_repeats(
+    planned: Session, faults: Any
+) -> None:
     faults(fail={})
-    assert all("failed: ZeroDivisionError: a bug" in phrase for phrase in train(planned))
+    told = train(planned)
+    assert len(told) == 4
+    assert all("failed: ZeroDivisionError: a bug, as asked, 2 times" in t for t in told)
+    lines = (planned.workspace / "evaluated.log").read_text().splitlines()
+    assert len(lines) == 3 + 2 * 4
     assert train(planned) == []
+    for found in study_record(planned.study, planned.workspace).finalists:
+        assert found.repeated is None and [row["repeated"] for row in found.seeds] == [None, None]
+
+
+def test_bug_that_does_not_come_back_costs_nothing(planned: Session, faults: Any) -> None:
+    faults(fail={})
+    evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
+    orders = iter(["", "finish"])
+    assert list(train_again(planned, evaluator, "host/w", lambda: next(orders))) == []
+    assert [row["crashes"] for row in rows(planned).values()] == [1]
+    faults()
+    assert len(train(planned)) == 4
+
+
+def test_full_disk_ends_the_run_and_no_training(planned: Session, faults: Any) -> None:
+    faults(full=True)
+    with pytest.raises(WorkspaceError, match=NO_SPACE):
+        trainers.retrain(planned, silent, lambda: False)
+    assert not any("state" in row for row in rows(planned).values())
+    faults()
+    assert all(phrase.endswith(" complete") for phrase in train(planned))
+    assert {row["state"] for row in rows(planned).values()} == {"complete"}
 
 
 def test_training_of_a_dead_process_is_done_by_another(planned: Session) -> None:
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
     with alive() as name:
         dead = name
-    held = {"worker": dead, "since": "2026-01-01T00:00:00+00:00", "crashes": 0}
+    held = {"worker": dead, "crashes": 0}
     planned.study.set_user_attr(key(number, 1), held)
     assert len(train(planned)) == 4
 
@@ -89,7 +121,7 @@ def test_training_of_a_living_process_is_left_to_it(planned: Session) -> None:
         return "finish" if len(asked) > 12 else ""
 
     with alive() as name:
-        held = {"worker": name, "since": "2026-01-01T00:00:00+00:00", "crashes": 0}
+        held = {"worker": name, "crashes": 0}
         planned.study.set_user_attr(key(number, 1), held)
         evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
         done = list(train_again(planned, evaluator, "host/w", order))
@@ -97,14 +129,33 @@ def test_training_of_a_living_process_is_left_to_it(planned: Session) -> None:
     assert rows(planned)[key(number, 1)] == held
 
 
+def test_training_of_another_machine_is_taken_over_once_it_is_silent(
+    planned: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(retraining, "SILENCE_SECONDS", 1.5)
+    number = planned.study.user_attrs[CHOSEN]["numbers"][0]
+    there = Training(number, 1)
+    planned.study.set_user_attr(there.key, {"worker": "elsewhere/w", "crashes": 0})
+    until = time.monotonic() + 2.5
+    evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
+    with heartbeat.counting(planned.store, partial(_beat, planned, there, "elsewhere/w")):
+        orders = lambda: "finish" if time.monotonic() > until else ""  # noqa: E731
+        assert len(list(train_again(planned, evaluator, "host/w", orders))) == 3
+    assert rows(planned)[there.key]["worker"] == "elsewhere/w"
+    assert len(train(planned)) == 1
+
+
 def test_training_that_kills_two_processes_is_given_up(planned: Session) -> None:
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
-    planned.study.set_user_attr(key(number, 1), {"worker": "host/a", "since": "", "crashes": 0})
+    planned.study.set_user_attr(key(number, 1), {"worker": "host/a", "crashes": 0})
     give_up(planned, "host/b", "exit code -9")
     assert rows(planned)[key(number, 1)]["crashes"] == 0
     give_up(planned, "host/a", "exit code -9")
-    assert rows(planned)[key(number, 1)]["crashes"] == 1
-    give_up(planned, "host/a", "exit code -9")
+    again = rows(planned)[key(number, 1)]
+    assert (again["worker"], again["crashes"]) == ("", 1)
+    planned.study.set_user_attr(key(number, 1), {**again, "worker": "host/b"})
+    give_up(planned, "host/b", "exit code -9")
     lost = rows(planned)[key(number, 1)]
     assert (lost["state"], lost["reason"]) == ("failed", "exit code -9, 2 times")
     assert len(train(planned)) == 3
@@ -121,6 +172,20 @@ def test_plan_stays_when_its_trainings_turn_out_badly(planned: Session, faults: 
     trainers._plan(planned)
     assert planned.study.user_attrs[CHOSEN] == before
     trainers._measure(planned, wanted, lambda *a: pytest.fail("measured twice"))
+
+
+def test_training_that_is_damaged_before_it_is_judged_is_done_again(planned: Session) -> None:
+    train(planned)
+    lost, gone, *_ = rows(planned).values()
+    (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
+    shutil.rmtree(planned.workspace / gone["folder"])
+    trainers.retrain(planned, silent, lambda: False)
+    assert not trainers.unfinished(planned)
+    lines = (planned.workspace / "evaluated.log").read_text().splitlines()
+    assert len(lines) == 3 + 4 + 2
+    assert all("retention" in row for row in rows(planned).values())
+    (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
+    trainers.retrain(planned, lambda *a: pytest.fail("trained again"), lambda: False)
 
 
 @pytest.mark.slow

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from ado_nas.errors import ConfigError, NegativeVerdict, StudyError, WorkspaceError
 from ado_nas.progress import silent
+from search_spaces.space import anchors
 from studies.config import SearchConfig
 from studies.record import StudyRecord, TrialRecord
-from studies.search import _require_feasible, plan, search
+from studies.search import _enqueue_anchors, _require_feasible, plan, search
+from studies.session import Session, open_session
 
 Make = Callable[..., SearchConfig]
 Faults = Callable[..., None]
@@ -154,7 +158,7 @@ def test_what_was_stopped_early_is_not_called_the_closest() -> None:
 
 
 def test_search_refuses_when_the_settings_or_the_device_changed(
-    make_config: Make, tmp_path: Path, faults: Faults
+    make_config: Make, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(make_config(trials=1), tmp_path, silent)
     with pytest.raises(StudyError, match=r"seed was 0 and is now 1.*--study fake-2"):
@@ -162,6 +166,58 @@ def test_search_refuses_when_the_settings_or_the_device_changed(
     faults(device="another")
     with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
         search(make_config(trials=2), tmp_path, silent)
+    faults()
+    monkeypatch.setenv("FAKE_DEVICE", "another")
+    search(make_config(trials=1), tmp_path, silent)  # all is measured
+    with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
+        search(make_config(trials=1, finalists=1), tmp_path, silent)
+    session = open_session(make_config(), tmp_path)
+    session.study.set_user_attr("remeasured", {})
+    session.store.close()
+    with pytest.raises(StudyError, match="device was 'fake' and is now 'another'"):
+        search(make_config(trials=1), tmp_path, silent)
+    monkeypatch.delenv("FAKE_DEVICE")
+    faults(teacher="another")
+    with pytest.raises(StudyError, match="another teacher"):
+        search(make_config(trials=1), tmp_path, silent)
+
+
+def test_second_workspace_is_refused_and_told_to_join_and_a_moved_one_is_the_same(
+    make_config: Make, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db"
+    config = make_config(storage=url, artifacts=str(tmp_path / "kept"), trials=1)
+    first = search(config, tmp_path / "one", silent)
+    with pytest.raises(StudyError, match=r"another workspace, .*/one; .* with: worker fake, or"):
+        search(config, tmp_path / "two", silent)
+    assert not (tmp_path / "two" / "studies").exists()
+    (tmp_path / "one").rename(tmp_path / "two" / "moved")
+    again = search(config, tmp_path / "two" / "moved", silent)
+    assert again.remeasured == first.remeasured
+    session = open_session(config, tmp_path)
+    session.study.set_user_attr("remeasured", {})
+    session.store.close()
+    (tmp_path / "three").mkdir()
+    shutil.copy(tmp_path / "two" / "moved" / "workspace.id", tmp_path / "three")
+    third = search(config, tmp_path / "three", silent)  # the disk of the first is lost
+    assert third.remeasured == first.remeasured
+    assert (tmp_path / "three/cache/teachers/t/model.safetensors").read_bytes() == b"a teacher"
+    assert (tmp_path / "three/cache/trajectories/b/b").exists()
+
+
+def test_anchors_are_enqueued_under_the_lock_of_the_study(
+    make_session: Callable[..., Session],
+) -> None:
+    session, other = make_session(), make_session()
+    wanted = len(anchors(session.space))
+    with ThreadPoolExecutor(1) as pool:
+        with session.store.lock("fake"):
+            running = pool.submit(_enqueue_anchors, other)
+            wait([running], 0.3)
+            assert not running.done() and not session.trials()
+        running.result()
+    _enqueue_anchors(session)
+    assert len(session.trials()) == wanted > 0
 
 
 def test_search_refuses_before_any_work_when_told_nonsense(

@@ -41,8 +41,8 @@ def test_trial_carries_everything_before_it_ends(
     store = artifact_folder(tmp_path)
     assert FileSystemArtifactStore(store)
     names = {m.filename for m in get_all_artifact_meta(trial, storage=session.store.storage)}
-    assert names == {"model.safetensors", "samples.png", "spec.json"}
-    assert len(list(store.iterdir())) == 9
+    assert names == {"model.safetensors", "samples.png", "spec.json", "card.json"}
+    assert len(list(store.iterdir())) == 12
 
 
 def test_record_reads_back_what_was_written(

@@ -108,6 +108,9 @@ def test_card_names_data_and_teacher_and_an_old_one_is_completed(
     told: list[str] = []
     train_supernet(spec, teacher, bank, tmp_path, lambda stage, *_, **__: told.append(stage))
     assert load_model(folder).card == whole and not told
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    train_supernet(spec, teacher, bank, tmp_path)
+    assert load_model(folder).card["weights_sha256"] == whole["weights_sha256"]
 
 
 def test_interrupted_supernet_ends_as_the_uninterrupted_one(

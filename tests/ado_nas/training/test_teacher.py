@@ -74,6 +74,12 @@ def test_damaged_checkpoint_starts_again(digits: Dataset, tmp_path: Path) -> Non
     calls: list[int] = []
     train(digits, tmp_path, progress=lambda s, done, n, note="": calls.append(done))
     assert calls == []  # finished: nothing is trained again
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1] + b"x")
+    train(digits, tmp_path)
+    assert (folder / "model.safetensors").read_bytes() == weights
+    (folder / "spec.json").write_text("{")
+    assert load_model(train(digits, tmp_path)).unet.spec == SPEC.unet
 
 
 @pytest.mark.usefixtures("own_lock")
