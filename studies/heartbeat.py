@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from studies.storage import Store
 BEAT = "beat"  # the attribute that holds the counter
 BEAT_SECONDS = 15.0
 SILENCE_SECONDS = 120.0  # after which a worker of another machine counts as dead
+GAP_SECONDS = 4 * BEAT_SECONDS  # without a look: the storage may have been away for all
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +39,12 @@ def beating(store: Store, trial_id: int) -> Iterator[None]:
 class Watch:
     """What one observer has seen of others' counters.
 
-    It goes by its own steady clock: no machine's time of day matters, nor that they differ.
+    It goes by its own steady clock: no machine's time of day matters, nor that they differ. What
+    nobody could have written, because the storage was away, is not held against anyone.
     """
 
     _seen: dict[int, tuple[tuple[str, int], float]] = field(default_factory=dict)
+    _looked: float = -math.inf
 
     def silent(self, trial: FrozenTrial) -> bool:
         """Whether a running trial has given no sign of life for too long.
@@ -49,9 +53,13 @@ class Watch:
             trial: as it stands.
 
         Returns:
-            False at first sight; True after `SILENCE_SECONDS` without a change.
+            False at first sight, and at the first after a gap between looks; True after
+            `SILENCE_SECONDS` without a change.
         """
         now = time.monotonic()
+        if now - self._looked > GAP_SECONDS:
+            self._seen.clear()
+        self._looked = now
         sign = str(trial.user_attrs.get("worker", "")), int(trial.user_attrs.get(BEAT, 0))
         last, since = self._seen.get(trial.number, (None, now))
         if sign != last:
