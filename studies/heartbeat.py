@@ -44,7 +44,18 @@ class Watch:
     """
 
     _seen: dict[int, tuple[tuple[str, int], float]] = field(default_factory=dict)
+    _met: set[int] = field(default_factory=set)
     _looked: float = -math.inf
+    _first: bool = True
+
+    def look(self) -> None:
+        """Begin a look at all trials; after a gap between looks all are met anew."""
+        now = time.monotonic()
+        self._first = now - self._looked > GAP_SECONDS
+        self._looked = now
+        if self._first:
+            self._seen.clear()
+            self._met.clear()
 
     def silent(self, trial: FrozenTrial) -> bool:
         """Whether a running trial has given no sign of life for too long.
@@ -53,19 +64,20 @@ class Watch:
             trial: as it stands.
 
         Returns:
-            False at first sight, and at the first after a gap between looks; True after
-            `SILENCE_SECONDS` without a change.
+            False at first sight; True after `SILENCE_SECONDS` without a change.
         """
-        now = time.monotonic()
-        if now - self._looked > GAP_SECONDS:
-            self._seen.clear()
-        self._looked = now
         sign = str(trial.user_attrs.get("worker", "")), int(trial.user_attrs.get(BEAT, 0))
-        last, since = self._seen.get(trial.number, (None, now))
+        last, since = self._seen.get(trial.number, (None, self._looked))
         if sign != last:
-            self._seen[trial.number] = sign, now
+            self._seen[trial.number] = sign, self._looked
+            if not self._first:
+                self._met.add(trial.number)
             return False
-        return now - since > SILENCE_SECONDS
+        return self._looked - since > SILENCE_SECONDS
+
+    def met(self, trial: FrozenTrial) -> bool:
+        """Whether it was seen to start, or to give a sign of life, since when nobody was away."""
+        return trial.number in self._met
 
 
 def _beat(store: Store, trial_id: int, ended: threading.Event) -> None:

@@ -125,7 +125,6 @@ def serve(store: Store, host: str = HOST, port: int = PORT) -> Any:
 
 def _holder(store: Store) -> Any:
     """The service that holds a study's lock for as long as its caller keeps the stream open."""
-
     turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def hold(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:

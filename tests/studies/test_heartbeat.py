@@ -26,8 +26,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def looked(session: Session, watch: Watch, clock: list[float], seconds: float) -> list[int]:
     """What goes back while somebody looks now and then for so long."""
     found = []
-    for _ in range(4):
-        clock[0] += seconds / 4
+    for _ in range(8):
+        clock[0] += seconds / 8
         found += requeue_stale(session, watch)
     return found
 
@@ -67,6 +67,27 @@ def test_nobody_is_taken_for_dead_after_the_storage_was_away(
     session.store.storage.set_trial_user_attr(first.trial._trial_id, BEAT, 1)
     assert looked(session, watch, clock, SILENCE_SECONDS - 1) == []
     assert looked(session, watch, clock, 4) == [second.trial.number]
+    (retry,) = session.trials(TrialState.WAITING)
+    assert retry.user_attrs["crashes"] == 0  # it may have ended in order, unable to say so
+    assert looked(session, watch, clock, SILENCE_SECONDS + 1) == [first.trial.number]
+    retries = session.trials(TrialState.WAITING)
+    assert [t.user_attrs["crashes"] for t in retries] == [0, 1]
+
+
+def test_candidate_that_silences_two_machines_is_given_up(
+    make_session: Make, clock: list[float]
+) -> None:
+    session, watch = make_session(), Watch()
+    requeue_stale(session, watch)
+    first = claim(session, "elsewhere/a")
+    assert isinstance(first, Claim)
+    assert looked(session, watch, clock, 2 * SILENCE_SECONDS) == [0]
+    second = claim(session, "elsewhere/b")
+    assert isinstance(second, Claim) and second.candidate == first.candidate
+    assert looked(session, watch, clock, 2 * SILENCE_SECONDS) == [1]
+    assert session.trials(TrialState.WAITING) == []
+    (given_up,) = session.trials(TrialState.PRUNED)
+    assert given_up.user_attrs["reason"] == "its machine fell silent, 2 times"
 
 
 def test_beating_counts_in_the_trial_until_the_block_ends(
