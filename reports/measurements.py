@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.record import StudyRecord, TrialRecord
+from studies.selection import corner
 
 VALUES = ("gap", "latency_ms", "size_mb")
 Interval = tuple[float, float]
@@ -81,6 +82,12 @@ def front(record: StudyRecord) -> list[Measurements]:
 def pick(record: StudyRecord) -> Measurements | None:
     """The final figures of the picked trial, or None where nothing was picked."""
     return None if record.best is None else final(record, record.trial(record.best))
+
+
+def knee(record: StudyRecord) -> Measurements | None:
+    """The final figures of the trial at the knee of the front, or None where that is empty."""
+    number = corner(record)
+    return None if number is None else final(record, record.trial(number))
 
 
 def retention(record: StudyRecord, gap: float) -> float | None:

@@ -114,6 +114,19 @@ def pick(record: StudyRecord) -> int | None:
     return best([standing(record, number) for number in record.front])
 
 
+def corner(record: StudyRecord) -> int | None:
+    """The number of the front member at the knee; see `KNEE`.
+
+    Args:
+        record: the study.
+
+    Returns:
+        A trial number, or None where the front is empty.
+    """
+    found = members(record)
+    return found[knee(logs(record, found))].number if found else None
+
+
 def select(record: StudyRecord, how: str) -> Selection:
     """Take one front member.
 
@@ -218,7 +231,7 @@ def _rule(how: str) -> Callable[[StudyRecord, list[Member]], Selection]:
     if how == "best":
         return _best
     if how == "knee":
-        return lambda record, found: Selection(found[knee(logs(record, found))].number, KNEE)
+        return _knee
     if name == "weights":
         weights = _numbers(how, rest, ":", AXES)
         return lambda record, found: _weighted(record, found, weights)
@@ -226,10 +239,16 @@ def _rule(how: str) -> Callable[[StudyRecord, list[Member]], Selection]:
     return lambda _, found: _within(found, limits)
 
 
-def _best(record: StudyRecord, found: list[Member]) -> Selection:
+def _best(record: StudyRecord, _: list[Member]) -> Selection:
     best = pick(record)
-    assert best is not None  # `found` is not empty
+    assert best is not None  # the front is not empty
     return Selection(best, RULE)
+
+
+def _knee(record: StudyRecord, _: list[Member]) -> Selection:
+    number = corner(record)
+    assert number is not None  # the front is not empty
+    return Selection(number, KNEE)
 
 
 def _numbers(how: str, text: str, sign: str, names: Sequence[str]) -> dict[str, float]:
