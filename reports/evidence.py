@@ -174,6 +174,17 @@ def _again(record: StudyRecord) -> str:
     return (
         f"{held} of {wording.count(len(measured), 'front member')} repeated when measured again "
         "on other noise and the other half of the held-out images. Brackets are 95% intervals."
+        f"{_overtaken(len(record.dominated))}"
+    )
+
+
+def _overtaken(count: int) -> str:
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return (
+        f" By these figures {wording.count(count, 'front member')} {verb} dominated by another "
+        "one, and marked so."
     )
 
 

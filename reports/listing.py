@@ -145,9 +145,12 @@ def _twice(value: str, own: str, below: str = "") -> Html:
 
 
 def _repeated(found: Measurements) -> Child:
+    lost = element("small", "dominated by now") if found.dominated else None
     if found.repeated is None:
-        return element("span", "not re-measured", class_="muted")
-    return "✓ yes" if found.repeated else element("strong", "✗ no", class_="warning")
+        return join([element("span", "not re-measured", class_="muted"), lost])
+    if found.repeated:
+        return join(["✓ yes", lost])
+    return join([element("strong", "✗ no", class_="warning"), lost])
 
 
 def _search_note(members: list[Measurements]) -> Html | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ class Measurements:
     """What one scored trial came to; None where a figure was not measured.
 
     `gap` and `retention` have 95% intervals, `speedup` the middle half of the timings; `repeated`
-    is None until it was measured again.
+    is None until it was measured again. `dominated` is a front member whose final figures another
+    one's beat.
     """
 
     number: int
@@ -35,6 +37,7 @@ class Measurements:
     speedup_training_free: float | None
     remeasured: bool
     repeated: bool | None
+    dominated: bool = False
 
 
 def has_scores(trial: TrialRecord) -> bool:
@@ -70,7 +73,10 @@ def final(record: StudyRecord, trial: TrialRecord) -> Measurements | None:
     Returns:
         The figures, or None for a trial without scores.
     """
-    return _measurements(record, trial, record.again(trial.number)) if has_scores(trial) else None
+    if not has_scores(trial):
+        return None
+    found = _measurements(record, trial, record.again(trial.number))
+    return dataclasses.replace(found, dominated=trial.number in record.dominated)
 
 
 def front(record: StudyRecord) -> list[Measurements]:

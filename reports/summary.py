@@ -53,8 +53,8 @@ def entry(record: StudyRecord, found: Measurements) -> dict[str, Any]:
 
     Returns:
         number, values {gap, latency_ms, size_mb}, retention, retention_interval, compression,
-        speedup, speedup_training_free, spec_hash, repeated (None until it was measured again) and
-        resolutions (see `by_resolution`).
+        speedup, speedup_training_free, spec_hash, repeated (None until it was measured again),
+        dominated (by another member's final figures) and resolutions (see `by_resolution`).
     """
     return {
         "number": found.number,
@@ -66,6 +66,7 @@ def entry(record: StudyRecord, found: Measurements) -> dict[str, Any]:
         "speedup_training_free": found.speedup_training_free,
         "spec_hash": record.trial(found.number).spec_hash,
         "repeated": found.repeated,
+        "dominated": found.dominated,
         "resolutions": by_resolution(record, record.trial(found.number)),
     }
 

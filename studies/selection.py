@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ado_nas.errors import ConfigError, NegativeVerdict, nearest
-from studies.pareto import Points
+from studies.pareto import Points, front
 from studies.record import StudyRecord
 
 ENOUGH = 0.9  # retention at which a student counts as good as the reference
@@ -112,6 +112,23 @@ def pick(record: StudyRecord) -> int | None:
         A trial number, or None where the front is empty.
     """
     return best([standing(record, number) for number in record.front])
+
+
+def overtaken(record: StudyRecord) -> tuple[int, ...]:
+    """The front members that another one dominates by the final figures.
+
+    The search's own figures, by which nobody did, were luck in part.
+
+    Args:
+        record: the study.
+
+    Returns:
+        Their numbers, in the front's order.
+    """
+    found = members(record)
+    points = np.asarray([(m.gap, m.latency, m.size) for m in found], dtype=np.float64)
+    kept = front(points.reshape(-1, len(AXES)))
+    return tuple(m.number for m, stays in zip(found, kept, strict=True) if not stays)
 
 
 def corner(record: StudyRecord) -> int | None:

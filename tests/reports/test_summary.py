@@ -16,7 +16,7 @@ KEYS = [
     for keys in (
         "study n_trials states front best knee finalists hypervolume reference report seconds",
         "number values retention retention_interval compression speedup speedup_training_free "
-        "spec_hash repeated resolutions",
+        "spec_hash repeated dominated resolutions",
         "gap floor gaussian_gap latency_ms size_mb solver nfe",
         "teacher trajectories search report",
     )
