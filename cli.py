@@ -477,7 +477,11 @@ def schedule(
 @app.command()
 def sample(
     model: Annotated[
-        str, typer.Argument(help="A trial (STUDY:NUMBER), STUDY:teacher, or a model folder.")
+        str,
+        typer.Argument(
+            help="A trial (STUDY:NUMBER), STUDY:best or another way of `show --pick`, "
+            "STUDY:teacher, or a model folder."
+        ),
     ],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 40,
     seed: Seed = 0,
@@ -502,6 +506,8 @@ def sample(
 
     Example: python cli.py sample digits:3 --count 40 --seed 1 --out samples.png
 
+    Example: python cli.py sample digits:latency=2.0
+
     Example: python cli.py sample digits:teacher --schedule fast.json
     """
     folder = _model_folder(model, workspace)
@@ -522,7 +528,8 @@ def sample(
 def doctor(
     preset: Annotated[str | None, typer.Option(help="Plan its teacher's training.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Plan this one's: STUDY:NUMBER or a model folder.")
+        str | None,
+        typer.Option(help="Plan this one's: named as for `sample`."),
     ] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a training step.")] = None,
@@ -753,26 +760,40 @@ def _data_name(given: str | None) -> str | None:
 
 
 def _model_folder(model: str, workspace: Path) -> Path:
-    """The folder of a model: STUDY:NUMBER, STUDY:teacher, STUDY:supernet, or its path."""
+    """The folder of a model: STUDY: and what it has there, or its path.
+
+    Of a study that is a trial's number, ``teacher``, ``supernet``, or a way to pick of the front.
+    """
     from ado_nas.errors import ModelError
 
-    study, _, number = model.rpartition(":")
-    if study and number in STUDY_MODELS:
-        folder = _study_model(study, number, workspace)
-    elif study and number.isdigit():
+    study, _, which = model.partition(":")
+    named = bool(study and which) and not Path(model).is_dir()
+    if named and which in STUDY_MODELS:
+        folder = _study_model(study, which, workspace)
+    elif named:
+        number = int(which) if which.isdigit() else _picked(study, which, workspace)
         from studies.folders import trial_folder
 
-        folder = trial_folder(workspace, study, int(number))
+        folder = trial_folder(workspace, study, number)
         if not folder.is_dir() and study in _studies(None, workspace):
-            folder = _recorded_folder(study, int(number), workspace) or folder
+            folder = _recorded_folder(study, number, workspace) or folder
     else:
         folder = Path(model)
     if not folder.is_dir():
-        raise ModelError(f"no model at {folder}; give STUDY:NUMBER (see `show`) or a model folder")
+        raise ModelError(
+            f"no model at {folder}; give STUDY:NUMBER (see `show`), STUDY:best or a model folder"
+        )
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is no model folder: it lacks {', '.join(missing)}")
     return folder.resolve()
+
+
+def _picked(study: str, how: str, workspace: Path) -> int:
+    """The number of the trial that a way to pick takes of a study's front."""
+    from studies.selection import select
+
+    return select(_record(study, None, workspace), how).number
 
 
 def _recorded_folder(study: str, number: int, workspace: Path) -> Path | None:

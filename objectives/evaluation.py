@@ -176,8 +176,7 @@ class _Evaluation:
         adapted = beginning(model.unet, self.bench, candidate, seed)
         started = time.monotonic()
         teacher = self.bench.teacher.unet
-        # A rung compares latencies, too, which another device cannot tell.
-        marks, total = _marks(candidate, rungs if self.timed else ())
+        marks, total = _marks(candidate, rungs)
         training = course(adapted, lessons, candidate, seed, teacher, marks)
 
         def look() -> dict[str, float]:
@@ -185,7 +184,8 @@ class _Evaluation:
                 return {}  # still on its way to the network that it is to be compared as
             reference, sampler = self.facts["reference"], candidate.sampler
             now = standing(self.bench, reference, adapted.unet, sampler, model.levels)
-            return {**now, "latency_ms": figures["latency_ms"], "size_mb": figures["size_mb"]}
+            costs = ("latency_ms", "size_mb")  # another device cannot tell the latency
+            return {**now, **{name: figures[name] for name in costs if name in figures}}
 
         ended = _train(training, total, look, marks, report, figures)
         figures["training_s"] = round(time.monotonic() - started, 2)

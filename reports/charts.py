@@ -20,6 +20,7 @@ GLYPHS = {
     "circle": '<circle cx="8" cy="8" r="5" fill="currentColor"/>',
     "circle-open": f'<circle cx="8" cy="8" r="4" {OPEN}/>',
     "circle-x-open": f'<circle cx="8" cy="8" r="5" {OPEN}/><path d="M5 5l6 6M11 5l-6 6" {OPEN}/>',
+    "circle-cross-open": f'<circle cx="8" cy="8" r="5" {OPEN}/><path d="M8 3v10M3 8h10" {OPEN}/>',
     "x-thin-open": f'<path d="M4 4l8 8M12 4l-8 8" {OPEN}/>',
     "cross": '<path d="M6 2h4v4h4v4h-4v4H6v-4H2V6h4z" fill="currentColor"/>',
     "cross-open": f'<path d="M6 2h4v4h4v4h-4v4H6v-4H2V6h4z" {OPEN}/>',

@@ -34,7 +34,7 @@ def dashboard_command(
 
     Args:
         storage_url: an Optuna storage, such as ``sqlite:///ado-runs/studies.db``.
-        artifacts: the folder of the file-system artifact store.
+        artifacts: the workspace's folder of artifacts; studies that have one of their own say so.
         host: the address to listen on; nobody else reaches the default.
         port: the TCP port.
 
@@ -163,10 +163,13 @@ def _serve(storage_url: str, artifacts: Path, host: str, port: int) -> None:
     except StudyError as error:
         sys.exit(str(error))
     # Imported after the storage has answered: it takes seconds.
-    from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
-    application = wsgi(store.storage, artifact_store=FileSystemArtifactStore(artifacts))
+    from studies.shelves import Shelves, unseen
+
+    if said := unseen(store.storage):
+        print(said, file=sys.stderr, flush=True)
+    application = wsgi(store.storage, artifact_store=Shelves(artifacts, store.storage))
     application.install(Annotator(store))
     kind = _Server6 if ":" in host else _Server
     with make_server(host, port, application, server_class=kind, handler_class=_Handler) as server:

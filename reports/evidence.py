@@ -11,7 +11,7 @@ from reports.commands import commands, taking
 from reports.markup import Child, Html, element, table
 from reports.measurements import front, real
 from studies.record import StudyRecord
-from studies.selection import RULE
+from studies.selection import KNEE, RULE, corner
 
 _LONG = ("samples", "replicates", "resolutions")  # of the reference, told elsewhere or to machines
 
@@ -31,7 +31,8 @@ def notes(record: StudyRecord) -> Html:
         _latency(record),
         _again(record),
         _seeds(record),
-        _pick(),
+        _pick(record),
+        _knee(record),
         _carried(record),
     ]
     return element("ul", *(element("li", text) for text in found if text), class_="notes")
@@ -173,6 +174,17 @@ def _again(record: StudyRecord) -> str:
     return (
         f"{held} of {wording.count(len(measured), 'front member')} repeated when measured again "
         "on other noise and the other half of the held-out images. Brackets are 95% intervals."
+        f"{_overtaken(len(record.dominated))}"
+    )
+
+
+def _overtaken(count: int) -> str:
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return (
+        f" By these figures {wording.count(count, 'front member')} {verb} dominated by another "
+        "one, and marked so."
     )
 
 
@@ -187,8 +199,14 @@ def _carried(record: StudyRecord) -> str:
     )
 
 
-def _pick() -> str:
-    return f"The pick is, {RULE}."
+def _pick(record: StudyRecord) -> str:
+    named = "" if record.best is None else f", trial {record.best},"
+    return f"The pick{named} is, {RULE}."
+
+
+def _knee(record: StudyRecord) -> str:
+    found = corner(record)
+    return "" if found is None else f"The knee, trial {found}, is {KNEE}."
 
 
 def _seeds(record: StudyRecord) -> str:

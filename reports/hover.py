@@ -26,7 +26,9 @@ def scored(trial: TrialRecord, found: Measurements) -> str:
     settings = ", ".join(f"{k} {v}" for k, v in trial.params.items())
     return "<br>".join(
         [
-            f"<b>Trial {trial.number}</b>" + (", re-measured" if found.remeasured else ""),
+            f"<b>Trial {trial.number}</b>"
+            + (", re-measured" if found.remeasured else "")
+            + (", dominated by now" if found.dominated else ""),
             kept + (f" ({within})" if within else "") + f", gap {wording.number(found.gap)}",
             f"{wording.number(found.latency_ms)} ms, {wording.times(found.speedup)} faster",
             f"{wording.number(found.size_mb)} MB, {wording.times(found.compression)} smaller",

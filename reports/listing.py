@@ -12,6 +12,7 @@ from reports.limits import candidates
 from reports.markup import Child, Html, element, join, table
 from reports.measurements import Measurements, cost, final, real, searched
 from studies.record import StudyRecord, TrialRecord
+from studies.selection import corner as knee
 
 FRONT_HEADERS = (
     "Trial",
@@ -42,7 +43,8 @@ def front_table(record: StudyRecord) -> Html:
             "p", "The front is empty: no scored trial is within every limit.", class_="muted"
         )
     names = _varying([record.trial(m.number) for m in members])
-    rows = [_front_row(record, found, names) for found in members]
+    corner = knee(record)
+    rows = [_front_row(record, found, names, corner) for found in members]
     rows.append(_reference_row(record, len(names)))
     headers: list[Child] = [*FRONT_HEADERS, *map(_title, names)]
     return join(
@@ -82,7 +84,9 @@ def trial_table(record: StudyRecord, folder: Path, workspace: Path) -> Html:
     return element("details", summary, listing, id="trials")
 
 
-def _front_row(record: StudyRecord, found: Measurements, names: list[str]) -> Html:
+def _front_row(
+    record: StudyRecord, found: Measurements, names: list[str], corner: int | None
+) -> Html:
     trial = record.trial(found.number)
     own = searched(record, trial) if found.remeasured else None
     kept = wording.interval(found.retention_interval, wording.fraction)
@@ -103,7 +107,7 @@ def _front_row(record: StudyRecord, found: Measurements, names: list[str]) -> Ht
         wording.number(cost(trial, "peak_memory_mb")),
         _repeated(found),
     ]
-    head = element("th", *_label(record, found.number), scope="row")
+    head = element("th", *_label(record, found.number, corner), scope="row")
     values = [element("td", _setting(trial.params.get(name))) for name in names]
     return element(
         "tr",
@@ -125,9 +129,13 @@ def _reference_row(record: StudyRecord, settings: int) -> Html:
     return element("tr", head, *(element("td", c) for c in cells), class_="reference")
 
 
-def _label(record: StudyRecord, number: int) -> list[Child]:
+def _label(record: StudyRecord, number: int, corner: int | None) -> list[Child]:
     link = element("a", str(number), href=f"#trial-{number}")
-    return [link, element("span", "pick", class_="tag") if number == record.best else None]
+    marks = (("pick", "tag", record.best), ("knee", "knee", corner))
+    return [
+        link,
+        *(element("span", name, class_=kind) for name, kind, at in marks if at == number),
+    ]
 
 
 def _twice(value: str, own: str, below: str = "") -> Html:
@@ -137,9 +145,12 @@ def _twice(value: str, own: str, below: str = "") -> Html:
 
 
 def _repeated(found: Measurements) -> Child:
+    lost = element("small", "dominated by now") if found.dominated else None
     if found.repeated is None:
-        return element("span", "not re-measured", class_="muted")
-    return "✓ yes" if found.repeated else element("strong", "✗ no", class_="warning")
+        return join([element("span", "not re-measured", class_="muted"), lost])
+    if found.repeated:
+        return join(["✓ yes", lost])
+    return join([element("strong", "✗ no", class_="warning"), lost])
 
 
 def _search_note(members: list[Measurements]) -> Html | None:

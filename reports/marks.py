@@ -11,6 +11,7 @@ from reports.palette import LIGHT, SYMBOLS
 SIZES = {
     "front": 11,
     "unrepeated": 11,
+    "overtaken": 11,
     "dominated": 7,
     "infeasible": 8,
     "stopped": 9,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from studies.record import StudyRecord, TrialRecord
+from studies.selection import corner
 
 VALUES = ("gap", "latency_ms", "size_mb")
 Interval = tuple[float, float]
@@ -18,7 +20,8 @@ class Measurements:
     """What one scored trial came to; None where a figure was not measured.
 
     `gap` and `retention` have 95% intervals, `speedup` the middle half of the timings; `repeated`
-    is None until it was measured again.
+    is None until it was measured again. `dominated` is a front member whose final figures another
+    one's beat.
     """
 
     number: int
@@ -34,6 +37,7 @@ class Measurements:
     speedup_training_free: float | None
     remeasured: bool
     repeated: bool | None
+    dominated: bool = False
 
 
 def has_scores(trial: TrialRecord) -> bool:
@@ -69,7 +73,10 @@ def final(record: StudyRecord, trial: TrialRecord) -> Measurements | None:
     Returns:
         The figures, or None for a trial without scores.
     """
-    return _measurements(record, trial, record.again(trial.number)) if has_scores(trial) else None
+    if not has_scores(trial):
+        return None
+    found = _measurements(record, trial, record.again(trial.number))
+    return dataclasses.replace(found, dominated=trial.number in record.dominated)
 
 
 def front(record: StudyRecord) -> list[Measurements]:
@@ -81,6 +88,12 @@ def front(record: StudyRecord) -> list[Measurements]:
 def pick(record: StudyRecord) -> Measurements | None:
     """The final figures of the picked trial, or None where nothing was picked."""
     return None if record.best is None else final(record, record.trial(record.best))
+
+
+def knee(record: StudyRecord) -> Measurements | None:
+    """The final figures of the trial at the knee of the front, or None where that is empty."""
+    number = corner(record)
+    return None if number is None else final(record, record.trial(number))
 
 
 def retention(record: StudyRecord, gap: float) -> float | None:

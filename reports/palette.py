@@ -10,6 +10,7 @@ from collections.abc import Sequence
 ROLES: dict[str, str] = {
     "front": "On the front",
     "unrepeated": "On the front, did not repeat",
+    "overtaken": "On the front, dominated when measured again",
     "dominated": "Dominated",
     "infeasible": "Scored, but over a limit",
     "stopped": "Stopped before scoring",
@@ -21,6 +22,7 @@ ROLES: dict[str, str] = {
 SYMBOLS: dict[str, str] = {
     "front": "circle",
     "unrepeated": "circle-x-open",
+    "overtaken": "circle-cross-open",
     "dominated": "circle-open",
     "infeasible": "x-thin-open",
     "stopped": "line-ns-open",
@@ -52,6 +54,7 @@ LIGHT: dict[str, str] = {
     "link": "#005f99",
     "front": "#0072b2",
     "unrepeated": "#0072b2",
+    "overtaken": "#0072b2",
     "dominated": "#87919c",
     "infeasible": "#b5528a",
     "stopped": "#b5528a",
@@ -69,6 +72,7 @@ DARK: dict[str, str] = {
     "link": "#7cc4f2",
     "front": "#56b4e9",
     "unrepeated": "#56b4e9",
+    "overtaken": "#56b4e9",
     "dominated": "#7d8894",
     "infeasible": "#e08fbe",
     "stopped": "#e08fbe",

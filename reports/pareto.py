@@ -20,6 +20,7 @@ from reports.measurements import (
 from reports.palette import LIGHT
 from studies.record import StudyRecord
 
+MEMBERS = ("front", "overtaken", "unrepeated")  # the roles of front members
 AXES = {"latency_ms": "Latency, ms per image (log)", "size_mb": "Model size, MB (log)"}
 STRIP = (0.0, 0.07)  # where trials without a score lie, under the plot proper
 
@@ -43,8 +44,8 @@ def pareto(record: StudyRecord, axis: str) -> go.Figure:
     figure.add_trace(_trials("infeasible", found["infeasible"], axis, record))
     figure.add_trace(_training_free(record, axis))
     figure.add_trace(_staircase(front(record), axis))
-    figure.add_trace(_trials("front", found["front"], axis, record))
-    figure.add_trace(_trials("unrepeated", found["unrepeated"], axis, record))
+    for role in MEMBERS:
+        figure.add_trace(_trials(role, found[role], axis, record))
     figure.add_trace(_reference(record, axis))
     figure.add_trace(_pick(record, axis))
     if stopped.x:
@@ -99,8 +100,8 @@ def by_role(record: StudyRecord) -> dict[str, list[Measurements]]:
         record: the study.
 
     Returns:
-        Under ``dominated`` and ``infeasible`` the search's own figures, under ``front`` and
-        ``unrepeated`` the final ones.
+        Under ``dominated`` and ``infeasible`` the search's own figures, under `MEMBERS` the final
+        ones: ``overtaken`` are those that repeated, but that another member dominates by now.
     """
     others = [t for t in record.trials if t.state == "complete" and t.number not in record.front]
     scored = [(t, f) for t in others if (f := searched(record, t))]
@@ -108,7 +109,8 @@ def by_role(record: StudyRecord) -> dict[str, list[Measurements]]:
     found = {
         "dominated": [f for t, f in scored if t.feasible],
         "infeasible": [f for t, f in scored if not t.feasible],
-        "front": [f for f in members if f.repeated is not False],
+        "front": [f for f in members if f.repeated is not False and not f.dominated],
+        "overtaken": [f for f in members if f.repeated is not False and f.dominated],
         "unrepeated": [f for f in members if f.repeated is False],
     }
     return {role: [f for f in own if f.retention is not None] for role, own in found.items()}
@@ -150,7 +152,7 @@ def _trials(role: str, found: list[Measurements], axis: str, record: StudyRecord
         x=[getattr(f, axis) for f in found],
         y=[f.retention for f in found],
         error_y=bars([(f.retention or 0.0, f.retention_interval) for f in found], role)
-        if role in ("front", "unrepeated")
+        if role in MEMBERS
         else None,
         hovertext=[hover.scored(record.trial(f.number), f) for f in found],
         customdata=[f.number for f in found],

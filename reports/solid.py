@@ -13,11 +13,16 @@ from reports.marks import SIZES, bars, style, ticks, upward
 from reports.markup import Html, element
 from reports.measurements import Measurements, pick, real, retention_interval
 from reports.palette import LIGHT, SYMBOLS
-from reports.pareto import AXES, by_role, free_points
+from reports.pareto import AXES, MEMBERS, by_role, free_points
 from studies.record import StudyRecord
 
 COSTS = ("latency_ms", "size_mb")
-MARKS = SYMBOLS | {"unrepeated": "cross", "infeasible": "square-open", "teacher": "diamond"}
+MARKS = SYMBOLS | {
+    "unrepeated": "cross",
+    "overtaken": "square",
+    "infeasible": "square-open",
+    "teacher": "diamond",
+}
 """Plotly has fewer marks in space, and takes its x from a font that not everybody has."""
 
 EYE = {"x": -1.1, "y": -0.95, "z": 0.5}  # low costs in front, the good corner to the left and up
@@ -86,8 +91,8 @@ def solid(record: StudyRecord) -> go.Figure:
     for role in ("dominated", "infeasible"):
         figure.add_trace(_trials(role, found[role], record))
     figure.add_trace(_training_free(record))
-    figure.add_trace(_stems([*found["front"], *found["unrepeated"]]))
-    for role in ("front", "unrepeated"):
+    figure.add_trace(_stems([f for role in MEMBERS for f in found[role]]))
+    for role in MEMBERS:
         figure.add_trace(_trials(role, found[role], record))
     figure.add_trace(_reference(record))
     figure.add_trace(_pick(record))
@@ -103,7 +108,7 @@ def _trials(role: str, found: list[Measurements], record: StudyRecord) -> go.Sca
         y=[f.size_mb for f in found],
         z=[f.retention for f in found],
         error_z=bars([(f.retention or 0.0, f.retention_interval) for f in found], role)
-        if role in ("front", "unrepeated")
+        if role in MEMBERS
         else None,
         hovertext=[hover.scored(record.trial(f.number), f) for f in found],
         customdata=[f.number for f in found],

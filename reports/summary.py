@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.measurements import Measurements, bounds, final, front, pick, real
+from reports.measurements import Measurements, bounds, final, front, knee, pick, real
 from reports.resolutions import by_resolution
 from studies.record import Finalist, StudyRecord
 from studies.selection import select
@@ -24,17 +24,18 @@ def summary(record: StudyRecord, report_paths: ReportPaths | None) -> dict[str, 
         report_paths: the report's files, or None where none was written.
 
     Returns:
-        study, n_trials (trials that trained), states, front and best (figures re-measured where
-        that was done, over several seeds for finalists), finalists, hypervolume, reference,
+        study, n_trials (trials that trained), states, front, best and knee (figures re-measured
+        where that was done, over several seeds for finalists), finalists, hypervolume, reference,
         report (path of the page) and seconds. Strict JSON values only.
     """
-    best = pick(record)
+    best, corner = pick(record), knee(record)
     return {
         "study": record.name,
         "n_trials": record.trained,
         "states": record.states,
         "front": [entry(record, found) for found in front(record)],
         "best": entry(record, best) if best else None,
+        "knee": entry(record, corner) if corner else None,
         "finalists": [finalist_entry(f) for f in record.finalists],
         "hypervolume": real({"hypervolume": record.hypervolume}, "hypervolume"),
         "reference": {name: _value(record.reference.get(name)) for name in REFERENCE},
@@ -52,8 +53,8 @@ def entry(record: StudyRecord, found: Measurements) -> dict[str, Any]:
 
     Returns:
         number, values {gap, latency_ms, size_mb}, retention, retention_interval, compression,
-        speedup, speedup_training_free, spec_hash, repeated (None until it was measured again) and
-        resolutions (see `by_resolution`).
+        speedup, speedup_training_free, spec_hash, repeated (None until it was measured again),
+        dominated (by another member's final figures) and resolutions (see `by_resolution`).
     """
     return {
         "number": found.number,
@@ -65,6 +66,7 @@ def entry(record: StudyRecord, found: Measurements) -> dict[str, Any]:
         "speedup_training_free": found.speedup_training_free,
         "spec_hash": record.trial(found.number).spec_hash,
         "repeated": found.repeated,
+        "dominated": found.dominated,
         "resolutions": by_resolution(record, record.trial(found.number)),
     }
 

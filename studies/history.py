@@ -22,7 +22,7 @@ from studies.heartbeat import BEAT
 from studies.ledger import state
 from studies.pareto import front, hypervolume
 from studies.record import StudyRecord, TrialRecord
-from studies.selection import pick
+from studies.selection import overtaken, pick
 from studies.session import fitting
 from studies.settlement import TRAINED
 from studies.storage import open_store, study_names
@@ -82,7 +82,7 @@ def study_record(study: optuna.Study, workspace: Path) -> StudyRecord:
         left_out=left_out(attributes),
         id=str(attributes.get("id", "")),
     )
-    return dataclasses.replace(record, best=pick(record))
+    return dataclasses.replace(record, best=pick(record), dominated=overtaken(record))
 
 
 def left_out(attributes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""Which workers of this machine live: each holds a lock that its death gives back."""
+"""Which workers of this machine live: each holds a lock that its death gives back.
+
+Whoever ends in order takes the lock's file along: one that lies there unlocked tells of a sudden
+death.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ado_nas.measure import lock
+
+_own: set[Path] = set()  # the files of this process
 
 
 def machine() -> str:
@@ -39,11 +45,29 @@ def alive() -> Iterator[str]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
+    _own.add(path)
     try:
         yield f"{machine()}/{token}"
     finally:
+        _own.discard(path)
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def resign() -> None:
+    """End in order, as when a parent has died: nobody is to look for the cause here."""
+    while _own:
+        _own.pop().unlink(missing_ok=True)
+
+
+def excuse(worker: str) -> None:
+    """Let a worker of this machine that was ended on purpose count as one that ended in order."""
+    _path(worker.rpartition("/")[2]).unlink(missing_ok=True)
+
+
+def killed(worker: str) -> bool:
+    """Whether a dead worker of this machine ended suddenly, alone or with all of the machine."""
+    return _path(worker.rpartition("/")[2]).exists()
 
 
 def lives(worker: str) -> bool | None:

@@ -12,10 +12,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
-from typing import Any
+from typing import Any, NoReturn
 
 from ado_nas import errors
 from ado_nas.progress import Progress
+from studies.liveness import resign
 
 _context = multiprocessing.get_context("spawn")
 GRACE_SECONDS = 10.0
@@ -169,6 +170,7 @@ def _outcome(child: Child, progress: Progress) -> Any:
 
 def _enter(line: connection.Connection, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, _terminate)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.dup2(2, 1)  # stdout belongs to the command line's --json
     channel = Channel(line)
@@ -187,11 +189,21 @@ def _parent_or_exit() -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError):
-        os._exit(1)
+        _leave()
 
 
 def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
+    _leave()
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    """In order, for a machine that shuts down asks so."""
+    sys.exit(128 + number)
+
+
+def _leave() -> NoReturn:
+    resign()
     os._exit(1)

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -124,12 +125,14 @@ def serve(store: Store, host: str = HOST, port: int = PORT) -> Any:
 
 def _holder(store: Store) -> Any:
     """The service that holds a study's lock for as long as its caller keeps the stream open."""
+    turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def hold(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         study = next(requests).decode()
         gone = threading.Event()
         context.add_callback(gone.set)
-        with store.lock(study):
+        # One at a time asks the database: who waits there takes a connection of its own.
+        with turns[study], store.lock(study):
             if context.is_active():
                 yield b"held"
                 gone.wait()

@@ -73,6 +73,7 @@ class StudyRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     remeasured: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial number
     finalists: tuple[Finalist, ...] = ()  # of the front, whose trainings have all ended
+    dominated: tuple[int, ...] = ()  # of the front, by its final figures; see `again`
     left_out: tuple[str, ...] = ()  # what the device took from the space, in sentences
     id: str = ""  # tells two studies of one name apart, should the first be deleted
 

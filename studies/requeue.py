@@ -12,29 +12,40 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.folders import trial_folder
 from studies.heartbeat import Watch
-from studies.liveness import lives
+from studies.liveness import killed, lives
 from studies.session import Session
 from studies.settlement import TRAINED, settle_crash, settle_failure
 
 CRASHES = 2  # that a candidate may cause before it is given up
+INTERRUPTED = "interrupted"
+KILLED = "its process was killed with its supervisor"
+SILENT = "its machine fell silent"
 
 
 def requeue_stale(session: Session, watch: Watch | None = None) -> list[int]:
-    """Put back every running trial whose worker is gone, as after a `kill -9`.
+    """Put back every running trial whose worker is gone; give up who may be the cause again.
+
+    A sudden death counts, as by a candidate that takes the whole machine down. What ended in order
+    does not, nor what fell silent while the storage was away.
 
     Args:
         session: of the supervisor.
         watch: what it has seen of other machines; without it, their workers count as living.
 
     Returns:
-        The numbers of the trials put back.
+        The numbers of these trials.
     """
     seen = watch or Watch()
     with session.store.lock(session.config.study):
-        stale = [t for t in session.trials(TrialState.RUNNING) if _stale(t, seen)]
-        for trial in stale:
-            _put_back(session, trial, "interrupted", crashes=_crashes(trial))
-    return [t.number for t in stale]
+        seen.look()
+        running = session.trials(TrialState.RUNNING)
+        found = [(t, cause) for t in running if (cause := _death(t, seen))]
+        for trial, cause in found:
+            if cause == INTERRUPTED:
+                _put_back(session, trial, cause, crashes=_crashes(trial))
+            else:
+                _bury(session, trial, cause)
+    return [t.number for t, _ in found]
 
 
 def requeue(session: Session, number: int) -> None:
@@ -42,7 +53,7 @@ def requeue(session: Session, number: int) -> None:
     with session.store.lock(session.config.study):
         for trial in session.trials(TrialState.RUNNING):
             if trial.number == number:
-                _put_back(session, trial, "interrupted", crashes=_crashes(trial))
+                _put_back(session, trial, INTERRUPTED, crashes=_crashes(trial))
 
 
 def requeue_crashed(session: Session, worker: str, cause: str) -> list[int]:
@@ -59,12 +70,7 @@ def requeue_crashed(session: Session, worker: str, cause: str) -> list[int]:
     with session.store.lock(session.config.study):
         mine = _of(session, worker)
         for trial in mine:
-            crashes = _crashes(trial) + 1
-            if crashes < CRASHES:
-                _put_back(session, trial, cause, crashes)
-            else:
-                _remove_folder(session, trial)
-                settle_crash(session, _open(session, trial), f"{cause}, {crashes} times")
+            _bury(session, trial, cause)
     return [t.number for t in mine]
 
 
@@ -99,6 +105,18 @@ def release(session: Session, worker: str) -> None:
 def _of(session: Session, worker: str) -> list[FrozenTrial]:
     running = session.trials(TrialState.RUNNING)
     return [t for t in running if t.user_attrs.get("worker") == worker]
+
+
+def _bury(session: Session, trial: FrozenTrial, cause: str) -> None:
+    """Put back a trial whose worker died of itself, but for that of a candidate's second death."""
+    crashes = _crashes(trial) + 1
+    if crashes < CRASHES:
+        _put_back(session, trial, cause, crashes)
+        return
+    _remove_folder(session, trial)
+    # Somebody else may have ended it since, as in `_end`.
+    with contextlib.suppress(UpdateFinishedTrialError):
+        settle_crash(session, _open(session, trial), f"{cause}, {crashes} times")
 
 
 def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
@@ -141,11 +159,18 @@ def _crashes(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get("crashes", 0))
 
 
-def _stale(trial: FrozenTrial, watch: Watch) -> bool:
+def _death(trial: FrozenTrial, watch: Watch) -> str:
+    """What ended the worker of a running trial; empty where it lives."""
     worker = trial.user_attrs.get("worker")
     if worker is None:
-        return True  # it died while it held the lock, before it wrote its name
+        return INTERRUPTED  # it died while it held the lock, before it wrote its name
     if worker == "":
-        return False  # trained, and waits to be timed
+        return ""  # trained, and waits to be timed
     living = lives(worker)
-    return watch.silent(trial) if living is None else not living
+    if living is None:
+        if not watch.silent(trial):
+            return ""
+        return SILENT if watch.met(trial) else INTERRUPTED
+    if living:
+        return ""
+    return KILLED if killed(worker) else INTERRUPTED

@@ -7,6 +7,7 @@ of each trial instead, which workers of any machine write while it runs, and sta
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import optuna
@@ -14,11 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.axes import VALUES, axes
 from studies.ledger import state
-from studies.pruning import Entry, Rule, rungs, verdict
+from studies.pruning import Entry, Rule, hopeless, rungs, verdict
 from studies.session import Session
 
 RUNGS = "rungs"  # the attribute: JSON text, a list of tables, one for each rung that was reached
 RETENTION = ("retention", "retention_high")
+LATENCY = "latency_ms"
 
 
 class Climb:
@@ -46,20 +48,23 @@ class Climb:
         Args:
             iteration: the rung.
             scores: gap, latency_ms and size_mb, retention and retention_high; without a gap
-                nothing is compared.
+                nothing is compared, and without a latency, as another device cannot tell it,
+                only the least retention stops.
 
         Returns:
             Whether it is to stop.
         """
         if iteration not in self.rungs or "gap" not in scores:
             return False
-        own = {"iteration": iteration, **{k: scores[k] for k in (*VALUES, *RETENTION)}}
+        names = [name for name in (*VALUES, *RETENTION) if name in scores]
+        own = {"iteration": iteration, **{name: scores[name] for name in names}}
         self._reached.append(own)
         # Written before the others are read: of two at one time at least one sees the other.
         self._trial.set_user_attr(RUNGS, json.dumps(self._reached))
         session = self._session
         others = entries(session.trials(), iteration, session.floor, but=self._trial.number)
-        found = verdict(_entry(own, session.floor), list(others), rule(session))
+        judge = verdict if LATENCY in own else hopeless
+        found = judge(_entry(own, session.floor), list(others), rule(session))
         if found:
             self.reason = f"stopped after {iteration} iterations: {found}"
         return bool(found)
@@ -94,10 +99,13 @@ def entries(
             continue
         for found in json.loads(text):
             if found["iteration"] == iteration:
-                final = trial.user_attrs.get("retention")
-                yield _entry(found, floor, final if state(trial) == "complete" else None)
+                latency = found.get(LATENCY, trial.user_attrs.get(LATENCY))
+                if latency is None:
+                    continue  # trains on another device, and is still to be timed
+                final = trial.user_attrs.get("retention") if state(trial) == "complete" else None
+                yield _entry({**found, LATENCY: latency}, floor, final)
 
 
 def _entry(found: Mapping[str, float], floor: float, final: float | None = None) -> Entry:
     now, high = (found[name] for name in RETENTION)
-    return Entry(axes(found, floor), now, high, final)
+    return Entry(axes({LATENCY: math.inf, **found}, floor), now, high, final)

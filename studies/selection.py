@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ado_nas.errors import ConfigError, NegativeVerdict, nearest
-from studies.pareto import Points
+from studies.pareto import Points, front
 from studies.record import StudyRecord
 
 ENOUGH = 0.9  # retention at which a student counts as good as the reference
@@ -112,6 +112,36 @@ def pick(record: StudyRecord) -> int | None:
         A trial number, or None where the front is empty.
     """
     return best([standing(record, number) for number in record.front])
+
+
+def overtaken(record: StudyRecord) -> tuple[int, ...]:
+    """The front members that another one dominates by the final figures.
+
+    The search's own figures, by which nobody did, were luck in part.
+
+    Args:
+        record: the study.
+
+    Returns:
+        Their numbers, in the front's order.
+    """
+    found = members(record)
+    points = np.asarray([(m.gap, m.latency, m.size) for m in found], dtype=np.float64)
+    kept = front(points.reshape(-1, len(AXES)))
+    return tuple(m.number for m, stays in zip(found, kept, strict=True) if not stays)
+
+
+def corner(record: StudyRecord) -> int | None:
+    """The number of the front member at the knee; see `KNEE`.
+
+    Args:
+        record: the study.
+
+    Returns:
+        A trial number, or None where the front is empty.
+    """
+    found = members(record)
+    return found[knee(logs(record, found))].number if found else None
 
 
 def select(record: StudyRecord, how: str) -> Selection:
@@ -218,7 +248,7 @@ def _rule(how: str) -> Callable[[StudyRecord, list[Member]], Selection]:
     if how == "best":
         return _best
     if how == "knee":
-        return lambda record, found: Selection(found[knee(logs(record, found))].number, KNEE)
+        return _knee
     if name == "weights":
         weights = _numbers(how, rest, ":", AXES)
         return lambda record, found: _weighted(record, found, weights)
@@ -226,10 +256,16 @@ def _rule(how: str) -> Callable[[StudyRecord, list[Member]], Selection]:
     return lambda _, found: _within(found, limits)
 
 
-def _best(record: StudyRecord, found: list[Member]) -> Selection:
+def _best(record: StudyRecord, _: list[Member]) -> Selection:
     best = pick(record)
-    assert best is not None  # `found` is not empty
+    assert best is not None  # the front is not empty
     return Selection(best, RULE)
+
+
+def _knee(record: StudyRecord, _: list[Member]) -> Selection:
+    number = corner(record)
+    assert number is not None  # the front is not empty
+    return Selection(number, KNEE)
 
 
 def _numbers(how: str, text: str, sign: str, names: Sequence[str]) -> dict[str, float]:

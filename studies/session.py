@@ -177,7 +177,9 @@ def _sampler(session: Session, worker: int) -> optuna.samplers.BaseSampler:
     def hash_of(params: dict[str, Any]) -> str:
         return session.candidate(params).hash
 
-    base = make_sampler(config.sampler, seed % 2**32, config.trials, config.startup)
+    # The storage counts the points of qmc: every worker goes on in one and the same sequence.
+    drawn = config.seed if config.sampler == "qmc" else seed
+    base = make_sampler(config.sampler, drawn % 2**32, config.trials, config.startup)
     prepared = "facts" in session.study.user_attrs
     space = session.space if prepared else config.space  # nobody draws before
     return DistinctSampler(base, space, hashes, hash_of, seed)

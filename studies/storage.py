@@ -39,11 +39,16 @@ class Hold:
 
 @dataclass(frozen=True)
 class Store:
-    """An opened storage; `file` is where it lies if that is one file."""
+    """An opened storage; `file` is where it lies if that is one file.
+
+    `locks` makes the connections of a server's locks: those that wait for one must not use up the
+    storage's own, which its holder needs.
+    """
 
     url: str
     storage: BaseStorage
     file: Path | None
+    locks: sa.Engine | None = None
 
     @contextlib.contextmanager
     def lock(self, study: str) -> Iterator[Hold]:
@@ -55,8 +60,8 @@ class Store:
         if self.file is not None:
             with _file_lock(self.file.with_name(f"{self.file.name}.{study}.lock")):
                 yield hold
-        elif isinstance(self.storage, RDBStorage):
-            with _server_lock(self.storage.engine, study, hold):
+        elif self.locks is not None:
+            with _server_lock(self.locks, study, hold):
                 yield hold
         else:
             from studies.proxy import proxy_lock  # gRPC is an extra
@@ -175,7 +180,8 @@ def _open_database(url: str) -> Store:
     if file is None:
         seconds: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
         engine = {"connect_args": seconds, "pool_pre_ping": True}
-        return Store(url, _Database(url, engine_kwargs=engine), None)
+        locks = sa.create_engine(url, poolclass=sa.NullPool, connect_args=seconds)
+        return Store(url, _Database(url, engine_kwargs=engine), None, locks)
     if not parsed.database or parsed.database == ":memory:":
         raise StudyError("storage in memory is lost between processes; give sqlite:///FILE")
     with _file_lock(file.with_name(f"{file.name}.lock")):

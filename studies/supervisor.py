@@ -13,6 +13,7 @@ from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
 from studies.heartbeat import Watch
 from studies.ledger import standing
+from studies.liveness import excuse
 from studies.processes import GRACE_SECONDS, Child, Event, reraise, wait
 from studies.requeue import requeue_crashed, requeue_stale
 from studies.session import Session
@@ -92,9 +93,12 @@ class Crew:
                 list(member.child.events())
 
     def close(self) -> None:
-        """End all workers now."""
+        """End all workers now; that is no fault of what they were at."""
         for member in self.members:
+            named = [event[1] for event in member.child.events() if event[0] == "worker"]
             member.child.close()
+            for name in filter(None, [member.name, *named]):
+                excuse(name)
         self.members.clear()
 
     def _hear(self, member: Member, event: Event) -> bool | None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from ado_nas.specs import SamplerSpec, UNetSpec
 from reports import terminal
 from tests.fakes.fake_practice import random_bank
 from tests.fakes.fake_schedules import by_content, untrained_actor
+from tests.fakes.fake_study import study, trial
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -130,6 +132,8 @@ def test_help_answers_at_once() -> None:
         ("sample {model} --schedule {toml} --workspace {w}", "no schedule in"),
         ("sample {model} --schedule {empty} --workspace {w}", "holds no policy"),
         ("sample nobody:3 --workspace {w}", "no model at"),
+        ("sample nobody:knee --workspace {w}", "no study 'nobody'"),
+        ("schedule nobody:latency=2 --workspace {w}", "no study 'nobody'"),
         ("sample {w} --workspace {w}", "no model folder"),
         ("benchmark", "which benchmark"),
         ("benchmark runtme --workspace {w}", "did you mean 'runtime'"),
@@ -256,6 +260,35 @@ def test_datasets_are_built_listed_and_verified(
     content[-1] ^= 1
     arrays.write_bytes(bytes(content))
     assert call(monkeypatch, capsys, "data", "verify", built["manifest"])[0] == 1
+
+
+def test_model_is_named_by_a_way_to_pick(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    front = [trial(0, 1.0, 50.0, 5.0), trial(1, 0.92, 4.0, 1.5), trial(2, 0.75, 3.0, 1.4)]
+    monkeypatch.setattr("studies.record.load", lambda *_: study(*front, best=1))
+    for member in front:
+        shutil.copytree(model, tmp_path / "studies" / "s" / "trials" / str(member.number))
+    for how, number in (
+        ("best", 1),
+        ("knee", 1),
+        ("latency=3.5", 2),
+        ("weights=quality:2,latency:0.001", 0),
+    ):
+        found = cli._model_folder(f"s:{how}", tmp_path)
+        assert found == cli._model_folder(f"s:{number}", tmp_path)
+    where = ("--workspace", str(tmp_path))
+    code, out, err = call(monkeypatch, capsys, "sample", "s:kneee", *where)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: pick 'kneee'[^\n]+; ways to pick: best, knee, [^\n]+\n", err)
+    code, _, err = call(monkeypatch, capsys, "doctor", "--model", "s:latency=1", *where)
+    assert (code, err) == (
+        1,
+        "error: no front member is within latency 1; the closest, trial 2, has latency 3\n",
+    )
 
 
 def test_sample_repeats_when_the_seed_does(

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 from ado_nas.errors import NegativeVerdict
+from ado_nas.files import replacing
+from studies.liveness import alive
 from studies.processes import Channel
 
 
@@ -33,7 +35,11 @@ def die(channel: Channel) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sleep(channel: Channel, mark: str) -> None:
-    """Write the process id, then do nothing for long."""
-    Path(mark).write_text(str(os.getpid()))
-    time.sleep(300)
+def live(channel: Channel, mark: str, tell: bool = False) -> None:
+    """Be a worker, write down the process id and the worker's name, then do nothing for long."""
+    with alive() as name:
+        if tell:
+            channel.send("worker", name)
+        with replacing(Path(mark)) as partial:
+            partial.write_text(f"{os.getpid()} {name}")
+        time.sleep(300)

@@ -425,12 +425,19 @@ def test_model_trained_on_another_machine_and_timed_here_scores_as_one_of_here(
         teacher_folder=str(places["teacher"]),
     )
     before = sorted(far.rglob("*"))
-    given: dict[str, Any] = {"seed": 3, "report": lambda *_: False}
+    looks: list[dict[str, float]] = []
+    given: dict[str, Any] = {
+        "seed": 3,
+        "report": lambda done, scores: looks.append(scores) if done == 7 else False,
+        "rungs": (7,),
+    }
     limits = Limits(min_retention=0.0)
     evaluator = evaluation.open_evaluator(task, tmp_path, facts, timed=False)
     assert sorted(far.rglob("*")) == before  # nothing was built
     trained = evaluator(STUDENT, folder=tmp_path / "a", limits=limits, **given)
     assert trained.state == "trained" and not {k for k in trained.attributes if "latency" in k}
+    (look,) = looks
+    assert {"gap", "size_mb", "retention_high"} <= look.keys() and "latency_ms" not in look
     timer = evaluation.open_evaluator(TASK, home, facts)
     timed = timer.time(trained, folder=tmp_path / "a", limits=limits)
     whole = evaluate(home, tmp_path / "b")

@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 
 from studies.record import StudyRecord, TrialRecord
-from studies.selection import pick
+from studies.selection import overtaken, pick
 
 FLOOR, REFERENCE_GAP, REFERENCE_MS, REFERENCE_MB = 2.0, 9.9, 44.2, 2.61
 WIDTHS = {"8-16": 0.17, "12-24": 0.37, "16-32": 0.66, "24-48": 1.48}
@@ -254,7 +254,7 @@ def study(
         seconds={"teacher": 93.0, "trajectories": 21.5, "search": 188.0, "report": 9.4},
         remeasured=remeasured,
     )
-    return dataclasses.replace(record, best=pick(record))
+    return dataclasses.replace(record, best=pick(record), dominated=overtaken(record))
 
 
 def emptied(record: StudyRecord, trials: tuple[TrialRecord, ...] = ()) -> StudyRecord:

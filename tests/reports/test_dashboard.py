@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -15,10 +16,14 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.study import StudyDirection
 
 from ado_nas.errors import ConfigError, StudyError
 from reports.dashboard import dashboard_command, free_port, run
 from studies.record import StudyRecord
+from studies.shelves import Shelves, unseen
+from studies.storage import open_store
 
 MakeStudy = Callable[..., StudyRecord]
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,12 +68,15 @@ def served(make_study: MakeStudy, tmp_path: Path) -> Iterator[tuple[str, Path, s
 
 
 @contextlib.contextmanager
-def launched(url: str, artifacts: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def launched(
+    url: str, artifacts: Path, stderr: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`run` in a process of its own, as the command line has it, and the URL it announced."""
     process = subprocess.Popen(
         [sys.executable, "-c", LAUNCH, url, str(artifacts)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     assert process.stdout
@@ -77,7 +85,8 @@ def launched(url: str, artifacts: Path) -> Iterator[tuple[subprocess.Popen[str],
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 @pytest.mark.slow
@@ -98,6 +107,47 @@ def test_dashboard_serves_trials_and_images_until_interrupted(
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
         assert not answers(root)
+
+
+def test_artifacts_are_found_where_their_study_keeps_them(
+    served: tuple[str, Path, str, bytes], tmp_path: Path
+) -> None:
+    url, artifacts, identifier, image = served
+    with contextlib.closing(open_store(url)) as store:
+        shelves = Shelves(tmp_path / "workspace", store.storage)
+        with pytest.raises(ArtifactNotFound):
+            shelves.open_reader(identifier)
+        assert unseen(store.storage) == ""
+        study = optuna.load_study(
+            study_name="made-up", storage=store.storage, sampler=optuna.samplers.RandomSampler()
+        )
+        study.set_user_attr("artifacts", str(artifacts))
+        with shelves.open_reader(identifier) as found:
+            assert found.read() == image
+        (tmp_path / "workspace").mkdir()
+        shelves.write("uploaded", io.BytesIO(b"a"))
+        assert (tmp_path / "workspace" / "uploaded").read_bytes() == b"a"
+        shelves.remove(identifier)
+        assert not (artifacts / identifier).exists()
+        study.set_user_attr("artifacts", "s3://ado-nas")
+        assert unseen(store.storage).endswith("in a bucket: made-up (s3://ado-nas)")
+
+
+@pytest.mark.slow
+def test_pictures_of_a_study_with_a_folder_of_its_own_are_shown(
+    served: tuple[str, Path, str, bytes], tmp_path: Path
+) -> None:
+    url, artifacts, identifier, image = served
+    with contextlib.closing(open_store(url)) as store:
+        store.storage.set_study_user_attr(1, "artifacts", str(artifacts))
+        other = store.storage.create_new_study([StudyDirection.MINIMIZE], "far")
+        store.storage.set_study_user_attr(other, "artifacts", "s3://ado-nas")
+        trial = store.storage.get_all_trials(1)[0]._trial_id
+    with launched(url, tmp_path / "empty", stderr=subprocess.PIPE) as (process, address):
+        root = address.removesuffix("/dashboard/")
+        assert ask(f"{root}/artifacts/1/{trial}/{identifier}") == image
+        assert process.stderr
+        assert "not shown" in process.stderr.readline()
 
 
 @pytest.mark.slow

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports import evidence, finalists, headline
+from reports import evidence, finalists, headline, wording
 from reports.document import document
+from reports.listing import front_table
 from reports.measurements import final
 from reports.page import write_report
 from reports.pareto import pareto
+from reports.solid import solid
 from reports.summary import picked, summary
 from studies.record import Finalist, StudyRecord
+from studies.selection import overtaken
 
 MakeStudy = Callable[..., StudyRecord]
 
@@ -113,6 +117,23 @@ def test_front_marks_what_did_not_repeat(record: StudyRecord) -> None:
     drawn = {t.meta["role"]: t for t in pareto(record, "size_mb").data if t.customdata is not None}
     assert record.finalists[1].number in drawn["unrepeated"].customdata
     assert record.finalists[0].number in drawn["front"].customdata
+
+
+def test_report_marks_who_is_dominated_by_now(record: StudyRecord) -> None:
+    lost = record.finalists[0].number  # which repeated
+    worse = {**record.finalists[0].figures, "gap": 1e3, "retention": 0.01}
+    held = dataclasses.replace(record.finalists[0], figures=worse)
+    found = dataclasses.replace(record, finalists=(held, *record.finalists[1:]))
+    found = dataclasses.replace(found, dominated=overtaken(found))
+    assert lost in found.dominated
+    for figure in (pareto(found, "size_mb"), solid(found)):
+        drawn = {t.meta["role"]: t for t in figure.data if t.customdata is not None}
+        assert lost in drawn["overtaken"].customdata and lost not in drawn["front"].customdata
+    (row,) = re.findall(rf'<tr[^>]*data-number="{lost}".*?</tr>', front_table(found), re.S)
+    assert "dominated by now" in row
+    count = wording.count(len(found.dominated), "front member")
+    assert f"By these figures {count}" in evidence.notes(found)
+    assert "dominated by now" not in front_table(dataclasses.replace(found, dominated=()))
 
 
 def test_picked_is_a_front_member_with_its_rule(record: StudyRecord) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reports.listing import front_table
 from reports.page import write_report
 from studies.record import StudyRecord
+from studies.selection import corner
 
 MakeStudy = Callable[..., StudyRecord]
 Emptied = Callable[..., StudyRecord]
@@ -83,6 +85,19 @@ def test_headline_says_how_much_faster_smaller_and_at_which_retention(
     assert f"at retention {again['retention']:.2f} [{low:.2f} to {high:.2f}]" in text
     assert "on Made-up CPU, 2 cores" in text
     assert "the teacher with DPM++(2M), Karras levels, 50 network evaluations (NFE)" in text
+
+
+def test_page_tells_the_pick_and_the_knee_by_number(make_study: MakeStudy, tmp_path: Path) -> None:
+    record = make_study()
+    knee = corner(record)
+    assert knee is not None and knee != record.best
+    text = read(record, tmp_path).text
+    assert f"The pick, trial {record.best}, is, of the front members that keep" in text
+    assert f"The knee, trial {knee}, is the front member that is hardest to better" in text
+    for name, number in (("pick", record.best), ("knee", knee)):
+        assert re.findall(
+            rf'#trial-(\d+)">\d+</a><span class="\w+">{name}<', front_table(record)
+        ) == [str(number)]
 
 
 def test_everything_typed_is_text_when_it_looks_like_a_script(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.palette import DARK, LIGHT, ROLES, SYMBOLS
-from reports.pareto import pareto, staircase
+from reports.pareto import MEMBERS, pareto, staircase
 from studies.record import StudyRecord
 
 MakeStudy = Callable[..., StudyRecord]
@@ -43,7 +43,9 @@ def test_every_trial_stands_once_under_its_role(make_study: MakeStudy, axis: str
     scored = [t for t in record.trials if "gap" in t.values and t.number not in record.front]
     lost = [n for n in record.front if not record.remeasured[n]["repeated"]]
     assert sorted(found.get("unrepeated", [])) == sorted(lost)
-    assert sorted(found["front"]) == sorted(set(record.front) - set(lost))
+    past = set(record.dominated) - set(lost)
+    assert sorted(found.get("overtaken", [])) == sorted(past)
+    assert sorted(found["front"]) == sorted(set(record.front) - set(lost) - past)
     assert sorted(found["dominated"]) == [t.number for t in scored if t.feasible]
     assert sorted(found["infeasible"]) == [t.number for t in scored if not t.feasible]
     stopped = [t.number for t in record.trials if t.state in ("pruned", "infeasible")]
@@ -56,7 +58,7 @@ def test_every_trial_stands_once_under_its_role(make_study: MakeStudy, axis: str
 
 def test_front_stands_at_the_second_measurement_with_its_interval(make_study: MakeStudy) -> None:
     record = make_study()
-    roles = ("front", "unrepeated")
+    roles = MEMBERS
     seen = set()
     for trace in pareto(record, "latency_ms").data:
         if trace.meta["role"] not in roles or trace.customdata is None:

@@ -52,7 +52,7 @@ def test_every_candidate_limit_and_point_lies_within_the_axes(make_study: MakeSt
 
 def test_roles_are_told_apart_without_color() -> None:
     assert len(set(MARKS.values())) == len(MARKS)
-    space = {"circle", "circle-open", "cross", "diamond", "diamond-open", "square-open"}
+    space = {"circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open"}
     assert set(MARKS.values()) - {MARKS["stopped"]} <= space & set(MARKERS)
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 from reports.page import ReportPaths
 from reports.summary import summary
 from studies.record import StudyRecord
+from studies.selection import corner
 
 MakeStudy = Callable[..., StudyRecord]
 PATHS = ReportPaths(Path("r.html"), Path("t.csv"), Path("r.json"))
 KEYS = [
     keys.split()
     for keys in (
-        "study n_trials states front best finalists hypervolume reference report seconds",
+        "study n_trials states front best knee finalists hypervolume reference report seconds",
         "number values retention retention_interval compression speedup speedup_training_free "
-        "spec_hash repeated resolutions",
+        "spec_hash repeated dominated resolutions",
         "gap floor gaussian_gap latency_ms size_mb solver nfe",
         "teacher trajectories search report",
     )
@@ -31,6 +32,7 @@ def test_summary_has_the_keys_of_the_design_and_more(make_study: MakeStudy) -> N
     assert list(found["reference"]) == KEYS[2] and list(found["seconds"]) == KEYS[3]
     assert set(found["states"]) == {"complete", "pruned", "infeasible", "duplicate", "failed"}
     assert found["best"] in found["front"] and found["best"]["number"] == record.best
+    assert found["knee"] in found["front"] and found["knee"]["number"] == corner(record)
     assert found["report"] == "r.html"
 
 
@@ -53,9 +55,5 @@ def test_summary_has_keys_when_there_is_no_trial(
 ) -> None:
     found = summary(without_trials(make_study()), None)
     assert list(found) == KEYS[0]
-    assert (found["front"], found["best"], found["report"], found["n_trials"]) == (
-        [],
-        None,
-        None,
-        0,
-    )
+    names = ("front", "best", "knee", "report", "n_trials")
+    assert [found[name] for name in names] == [[], None, None, None, 0]

@@ -19,14 +19,18 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.samplers import RandomSampler
 
 from ado_nas.progress import silent
 from reports.dashboard import dashboard_command
 from studies.config import SearchConfig
+from studies.folders import artifact_folder
 from studies.record import StudyRecord, load
 from studies.search import search
+from studies.settlement import ARTIFACTS
 from studies.storage import open_store, storage_url
+from studies.tracking import STATUS, tracking_uri
 
 SCRIPT = """
 import sys; sys.path[:0] = sys.argv[5:]
@@ -179,6 +183,82 @@ def test_finalists_that_are_done_stay_done_when_all_is_killed(
     assert len(after) == 6
     assert {key: after[key] for key in before} == before  # nothing was trained again
     check_whole(record)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
+@pytest.mark.slow
+def test_mirror_and_artifacts_are_those_of_the_trials_when_all_was_killed(
+    tmp_path: Path,
+    start: Callable[..., subprocess.Popen[bytes]],
+    make_config: Callable[..., SearchConfig],
+    faults: Callable[..., None],
+) -> None:
+    (tmp_path / "parent.py").write_text(SCRIPT.replace("track=False", "track=True"))
+    faults(seconds=0.15)
+    process = start(2)
+    wait_for(lambda: mirrored(tmp_path) >= 2)
+    for pid in family(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    assert mirrored(tmp_path) < TRIALS
+    record = search(make_config(trials=TRIALS, workers=2, track=True), tmp_path, silent)
+    check_whole(record)
+    check_mirror(record, tmp_path)
+    check_artifacts(record, tmp_path)
+
+
+def mirrored(workspace: Path) -> int:
+    """How many trials MLflow's own database has, whole."""
+    if not (workspace / "mlflow.db").exists():
+        return 0
+    query = "SELECT count(*) FROM runs WHERE name LIKE 'fake #%' AND status != 'RUNNING'"
+    with contextlib.closing(sqlite3.connect(workspace / "mlflow.db", timeout=30)) as connection:
+        try:
+            return int(connection.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # no tables yet
+            return 0
+
+
+def check_mirror(record: StudyRecord, workspace: Path) -> None:
+    """Each trial has one run, with its state and figures, and nothing else has one."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri(workspace))
+    experiment = client.get_experiment_by_name("ado-nas/fake")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = {r.data.tags["ado.trial"]: r for r in found}
+    parent = runs.pop("study")
+    assert len(found) == len(runs) + 1
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["hypervolume"] == pytest.approx(record.hypervolume)
+    assert set(runs) == {str(t.number) for t in record.trials}
+    for trial in record.trials:
+        run = runs[str(trial.number)]
+        assert run.info.status == STATUS.get(trial.state, "KILLED")
+        assert run.data.tags["ado.spec_hash"] == trial.spec_hash
+        assert {n: run.data.metrics[n] for n in trial.values} == trial.values
+        assert run.data.tags.get("folder", "") == trial.folder
+
+
+def check_artifacts(record: StudyRecord, workspace: Path) -> None:
+    """Each trial that was scored has each of its files once, whole."""
+    with contextlib.closing(open_store(f"sqlite:///{workspace}/studies.db")) as store:
+        study = optuna.load_study(
+            study_name="fake", storage=store.storage, sampler=RandomSampler()
+        )
+        kept = {
+            t.number: get_all_artifact_meta(study_or_trial=t, storage=store.storage)
+            for t in study.get_trials()
+        }
+    for trial in record.trials:
+        if trial.state != "complete":
+            continue
+        files = {m.filename: m.artifact_id for m in kept[trial.number]}
+        assert len(files) == len(kept[trial.number]) == len(ARTIFACTS)
+        for name in ARTIFACTS:
+            stored = artifact_folder(workspace) / files[name]
+            assert stored.read_bytes() == (Path(trial.folder) / name).read_bytes()
 
 
 def trainings(workspace: Path) -> dict[str, float]:

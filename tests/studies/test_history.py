@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ado_nas.errors import StudyError
+from reports.summary import summary
 from studies.claims import claim
+from studies.history import study_record
 from studies.record import load
 from studies.session import Session
 
@@ -35,3 +37,20 @@ def test_record_shows_what_runs_and_hides_what_waits(
     assert record.trials[0].params and record.trials[0].seconds == 0.0
     assert (record.front, record.best, record.hypervolume) == ((), None, 0.0)
     assert record.reference["nfe"] == 50
+
+
+def test_front_member_that_is_dominated_by_what_was_measured_later_stays_and_is_marked(
+    make_session: Callable[..., Session], run_worker_here: Callable[..., object], tmp_path: Path
+) -> None:
+    session = make_session(trials=6)
+    run_worker_here(session)
+    before = study_record(session.study, tmp_path)
+    assert len(before.front) > 1 and before.dominated == ()
+    smallest = min(before.front, key=lambda n: before.trial(n).values["size_mb"])
+    lost = next(n for n in before.front if n != smallest)
+    worse = {"gap": 99.0, "retention": 0.11, "latency_ms": 99.0, "repeated": False}
+    session.study.set_user_attr("remeasured", {str(lost): worse})
+    record = study_record(session.study, tmp_path)
+    assert (record.front, record.dominated) == (before.front, (lost,))
+    marks = {e["number"]: e["dominated"] for e in summary(record, None)["front"]}
+    assert marks == {n: n == lost for n in record.front}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import shutil
@@ -24,16 +25,18 @@ from studies import patience
 from studies.claims import Claim, claim
 from studies.config import SearchConfig
 from studies.folders import trial_folder
-from studies.history import trial_record
+from studies.history import study_record
 from studies.ledger import standing
 from studies.record import load
 from studies.requeue import requeue_crashed, requeue_stale
 from studies.search import search
 from studies.session import Session, open_session
+from studies.storage import open_store, storage_url
 from studies.worker import Ended
 
 Make = Callable[..., Session]
 Run = Callable[..., list[Ended]]
+SLOWER = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
 OLD = Path(__file__).parents[1] / "fixtures" / "study_before_joining.sql"
 
 
@@ -172,40 +175,65 @@ def test_retry_is_clean_of_the_constraints_of_the_dead(make_session: Make, stora
     assert standing(session.trials()).trained == 1
 
 
+@pytest.mark.parametrize("storage", SLOWER, indirect=True)
 def test_damaged_student_is_fetched_again_before_it_is_measured_again(
-    make_config: Callable[..., SearchConfig], tmp_path: Path
+    make_config: Callable[..., SearchConfig], storage: str, tmp_path: Path
 ) -> None:
-    config = make_config(trials=3, workers=1)
+    config = make_config(storage=storage, trials=3, workers=1)
     before = search(config, tmp_path, silent)
     member = before.front[0]
     weights = trial_folder(tmp_path, "fake", member) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:3])
     session = open_session(config, tmp_path)
     session.study.set_user_attr("remeasured", {})
+    session.store.close()
     after = search(config, tmp_path, silent)  # the fake one, too, compares with the card
     assert set(after.remeasured) == set(before.front) and after.trials == before.trials
 
 
-def test_clock_that_is_set_back_makes_no_negative_seconds(
-    make_session: Make, run_worker_here: Run, tmp_path: Path
+def test_clock_that_is_set_back_makes_no_negative_seconds_and_no_other_order(
+    make_session: Make, storage: str, run_worker_here: Run, tmp_path: Path
 ) -> None:
-    session = make_session(trials=1)
+    session = make_session(storage=storage, trials=3)
     run_worker_here(session)
-    (trial,) = session.study.get_trials()
-    trial.datetime_start, trial.datetime_complete = trial.datetime_complete, trial.datetime_start
-    assert trial_record(trial, tmp_path).seconds == 0.0
+    before = study_record(session.study, tmp_path)
+    execute(session.store.url, "UPDATE trials SET datetime_start = datetime_complete, "
+            "datetime_complete = datetime_start WHERE number = 1")  # fmt: skip
+    record = load(session.store.url, "fake", tmp_path)
+    assert [t.seconds > 0 for t in record.trials] == [True, False, True]
+    assert record.trials[1].seconds == 0.0
+    assert (record.front, record.trained) == (before.front, 3)
 
 
-def test_study_of_an_older_version_is_read_and_resumed(
-    tmp_path: Path,
-) -> None:
-    with sqlite3.connect(tmp_path / "studies.db") as connection:
+@pytest.fixture
+def old_study(storage: str, tmp_path: Path) -> str:
+    """The URL of a study that an older version left."""
+    url = storage_url(storage, tmp_path)
+    file = tmp_path / ("studies.db" if url.startswith("sqlite") else "old.db")
+    with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.executescript(OLD.read_text())
-    connection.close()
-    old = load(f"sqlite:///{tmp_path}/studies.db", "fake", tmp_path)
+    if not url.startswith("sqlite"):
+        with contextlib.closing(open_store(url)) as store:
+            optuna.copy_study(
+                from_study_name="fake", from_storage=f"sqlite:///{file}", to_storage=store.storage
+            )
+    return url
+
+
+def execute(url: str, statement: str) -> None:
+    """Change a storage behind everybody's back."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def test_study_of_an_older_version_is_read_and_resumed(old_study: str, tmp_path: Path) -> None:
+    old = load(old_study, "fake", tmp_path)
     assert old.trained == 4 and len(old.front) >= 1 and old.hypervolume > 0
     kept = from_dict(SearchConfig, old.config)  # a default may have changed since
-    session = open_session(dataclasses.replace(kept, trials=6), tmp_path)
+    config = dataclasses.replace(kept, trials=6, storage=old_study)
+    session = open_session(config, tmp_path)
     assert {t.user_attrs["state"] for t in session.trials()} == {"complete"}
     assert standing(session.trials()).trained == 4
     session.store.close()
@@ -228,10 +256,8 @@ def test_setting_that_came_later_does_not_refuse_an_older_study_at_its_default(
         open_session(dataclasses.replace(session.config), tmp_path)
 
 
-def test_storage_of_an_older_optuna_says_how_to_upgrade(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "studies.db") as connection:
-        connection.executescript(OLD.read_text())
-        connection.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
-    connection.close()
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_storage_of_an_older_optuna_says_how_to_upgrade(old_study: str, tmp_path: Path) -> None:
+    execute(old_study, "UPDATE alembic_version SET version_num = 'v2.6.0.a'")
     with pytest.raises(StudyError, match="optuna storage upgrade"):
-        load(f"sqlite:///{tmp_path}/studies.db", "fake", tmp_path)
+        load(old_study, "fake", tmp_path)

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ado_nas.errors import NegativeVerdict
 from ado_nas.progress import silent
-from studies.processes import call
+from studies.liveness import killed, lives
+from studies.processes import Child, call
+from studies.session import Session
+from studies.supervisor import Crew, Member
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -39,13 +43,13 @@ def test_call_raises_what_the_child_raised() -> None:
         call(fake_targets.die, progress=silent)
 
 
-def test_child_ends_by_itself_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_child_ends_by_itself_and_in_order_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "if __name__ == '__main__':\n"
         "    import fake_targets\n"
         "    from studies.processes import call\n"
-        "    call(fake_targets.sleep, sys.argv[1], progress=lambda *a: None)\n"
+        "    call(fake_targets.live, sys.argv[1], progress=lambda *a: None)\n"
     )
     (tmp_path / "parent.py").write_text(script)
     mark = tmp_path / "pid"
@@ -57,21 +61,49 @@ def test_child_ends_by_itself_when_its_parent_is_killed(tmp_path: Path) -> None:
         *sys.path,
     ]
     parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    child = _read(mark)
+    child, name = read_mark(mark)
+    assert lives(name)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until = time.monotonic() + 10
     while _exists(child) and time.monotonic() < until:
         time.sleep(0.05)
     assert not _exists(child)
+    assert lives(name) is False and not killed(name)
 
 
-def _read(mark: Path) -> int:
+@pytest.mark.parametrize(("blow", "sudden"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
+def test_death_of_a_worker_is_sudden_unless_it_was_asked_to_end(
+    tmp_path: Path, blow: signal.Signals, sudden: bool
+) -> None:
+    child = Child(importlib.import_module("fake_targets").live, str(tmp_path / "mark"))
+    _, name = read_mark(tmp_path / "mark")
+    assert child.process.pid is not None
+    os.kill(child.process.pid, blow)
+    child.process.join()
+    child.close()
+    assert lives(name) is False and killed(name) == sudden
+
+
+def test_crew_that_is_closed_excuses_its_workers(
+    tmp_path: Path, make_session: Callable[..., Session]
+) -> None:
+    crew = Crew(make_session(), silent)
+    target = importlib.import_module("fake_targets").live
+    crew.members.append(Member(0, Child(target, str(tmp_path / "mark"), True)))
+    _, name = read_mark(tmp_path / "mark")
+    crew.close()
+    assert lives(name) is False and not killed(name)
+
+
+def read_mark(mark: Path) -> tuple[int, str]:
+    """The process id and the name of a worker that does nothing."""
     until = time.monotonic() + 60
-    while not (mark.exists() and mark.read_text()):
+    while not mark.exists():
         assert time.monotonic() < until
         time.sleep(0.05)
-    return int(mark.read_text())
+    number, name = mark.read_text().split(" ", 1)
+    return int(number), name
 
 
 def _exists(pid: int) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from ado_nas.errors import ConfigError, StudyError
 from studies.claims import Claim
 from studies.session import Session
-from studies.storage import Store, open_store, study_names
+from studies.storage import Store, open_store, storage_url, study_names
 
 grpc = pytest.importorskip("grpc", reason="extra grpc is not installed")
 
@@ -44,6 +48,38 @@ def test_claims_never_exceed_the_total_through_the_proxy(
 ) -> None:
     claimed = claim_at_once(make_session(storage=url, trials=4))
     assert len({c.candidate.hash for c in claimed}) == len(claimed) == 4
+
+
+def test_twenty_at_once_take_few_connections(server: Any, tmp_path: Path) -> None:
+    from studies.proxy import serve
+
+    behind = open_store(storage_url(server.database(), tmp_path))
+    running = serve(behind, port=0)
+    store = open_store(f"grpc://127.0.0.1:{running.port}")
+    query = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def take(_: int) -> tuple[int, int]:
+        with store.lock("a"):
+            studies = store.storage.get_all_studies()
+            with behind.storage.engine.connect() as connection:  # type: ignore[attr-defined]
+                return len(studies), connection.execute(query).scalar_one()
+
+    with contextlib.closing(behind), ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(take, range(20))) == [(0, 0)] * 20
+        running.stop(0).wait()
+
+
+def test_those_who_wait_for_a_lock_leave_the_storage_its_connections(
+    server: Any, tmp_path: Path
+) -> None:
+    store = open_store(storage_url(server.database(), tmp_path))
+
+    def take(_: int) -> int:
+        with store.lock("a"):
+            return len(store.storage.get_all_studies())
+
+    with contextlib.closing(store), ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(take, range(20))) == [0] * 20
 
 
 def test_lock_is_given_back_when_its_holder_dies(url: str) -> None:

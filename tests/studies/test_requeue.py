@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from ado_nas.measure import lock
 from studies.claims import Claim, claim
 from studies.liveness import alive, lives, machine
 from studies.requeue import requeue, requeue_crashed, requeue_stale
@@ -97,6 +98,37 @@ def test_candidate_that_crashes_twice_is_given_up_and_not_drawn_again(make_sessi
     assert session.study.get_trials(states=[TrialState.WAITING]) == []
     assert session.study.trials[1].user_attrs["reason"] == "died, 2 times"
     assert "requeued" not in session.study.trials[1].user_attrs
+
+
+def test_candidate_that_takes_all_processes_down_twice_is_given_up(make_session: Make) -> None:
+    session = make_session()
+    first = take(session, suddenly_dead())
+    assert requeue_stale(session) == [0]
+    second = take(session, suddenly_dead())
+    assert second.candidate == first.candidate
+    assert requeue_stale(session) == [1]
+    assert session.study.get_trials(states=[TrialState.WAITING]) == []
+    reason = session.study.trials[1].user_attrs["reason"]
+    assert reason == "its process was killed with its supervisor, 2 times"
+
+
+def test_worker_that_ended_in_order_counts_against_nobody(make_session: Make) -> None:
+    session = make_session()
+    for number in range(4):
+        with alive() as name:
+            got = take(session, name)
+        assert got.trial.number == number
+        assert requeue_stale(session) == [number]
+    (waiting,) = session.study.get_trials(states=[TrialState.WAITING])
+    assert waiting.user_attrs["crashes"] == 0
+
+
+def suddenly_dead() -> str:
+    """The name of a worker whose machine went down."""
+    with alive() as name:
+        token = name.rpartition("/")[2]
+    (lock.folder() / "workers" / f"{token}.lock").touch()
+    return name
 
 
 def test_trial_stopped_on_purpose_goes_back(make_session: Make) -> None:

@@ -98,6 +98,26 @@ def test_what_was_put_back_or_copied_does_not_count(
     session.store.close()
 
 
+def test_trial_without_a_latency_stops_by_the_least_retention_alone(make_session: Make) -> None:
+    session = make_session(grace=40, trials=9, limits={"min_retention": 0.6})
+    untimed = {name: value for name, value in NOW.items() if name != "latency_ms"}
+    for final in (0.5, 0.6, 0.55, 0.6):  # of 0.5: the rest of the training adds a fifth at most
+        trial = session.study.ask()
+        assert not Climb(session, trial).stops(40, {**untimed, "retention_high": 0.9})
+        ended = len(session.trials(TrialState.COMPLETE))
+        assert len(list(entries(session.trials(), 40, session.floor))) == ended
+        trial.set_user_attr("latency_ms", 0.1)  # as timed on the study's own device
+        trial.set_user_attr("retention", final)
+        session.study.tell(trial, [0.0, 0.0, 0.0])
+    known = list(entries(session.trials(), 40, session.floor))
+    assert [e.final for e in known] == [0.5, 0.6, 0.55, 0.6]
+    behind = {**untimed, "gap": 99.0, "retention": 0.4, "retention_high": 0.51}
+    assert not Climb(session, session.study.ask()).stops(40, behind)
+    climb = Climb(session, session.study.ask())
+    assert climb.stops(40, {**behind, "retention_high": 0.49})
+    assert "retention 0.40, at most 0.59 in the end where 0.6 is wanted" in climb.reason
+
+
 def test_climb_leaves_alone_what_is_no_rung(make_session: Make) -> None:
     session = make_session(grace=40)
     trial = session.study.ask()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,9 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ado_nas.errors import ConfigError
 from search_spaces.space import Space, anchors
+from studies.claims import Claim, claim
 from studies.config import resolve
 from studies.gaussian import over_limits
 from studies.samplers import SAMPLERS, DistinctSampler, make_sampler
+from studies.session import Session, open_session
 
 SMALL = Space(
     widths=("8-16", "12-24"), blocks=("1-1",), attention=("none",), activation=("relu",),
@@ -170,3 +174,22 @@ def test_gp_is_refused_with_what_installs_it_where_torch_is_missing(
     monkeypatch.setattr("studies.gaussian.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs torch and scipy.*uv sync --extra gp"):
         resolve("smoke", flags={"sampler": "gp"})
+
+
+def test_qmc_is_one_sequence_whoever_draws(
+    make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    def draw(sessions: Iterable[Session]) -> list[dict[str, Any]]:
+        claims = [claim(s, "host/a") for s in sessions]
+        return [c.trial.params for c in claims if isinstance(c, Claim)]
+
+    alone = make_session(study="alone", sampler="qmc", trials=9)
+    first = make_session(study="together", sampler="qmc", trials=9)
+    second = open_session(first.config, tmp_path, worker=1)
+    with contextlib.closing(second.store):
+        drawn = draw([first, second, second, first])
+    resumed = open_session(first.config, tmp_path)
+    with contextlib.closing(resumed.store):
+        drawn += draw([resumed, resumed])
+    assert drawn == draw([alone] * 6)
+    assert len({str(params) for params in drawn}) == 6

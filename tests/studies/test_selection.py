@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ado_nas.errors import ConfigError, NegativeVerdict
-from studies.selection import knee, logs, members, pick, select, spread
+from studies.selection import knee, logs, members, overtaken, pick, select, spread
 from tests.fakes.fake_study import finalist, study, trial
 
 
@@ -118,6 +118,17 @@ def test_select_names_the_closest_where_nobody_is_within() -> None:
         select(study(*front), "latency=2")
     with pytest.raises(NegativeVerdict, match="no front"):
         select(study(), "knee")
+
+
+def test_overtaken_is_who_another_member_beats_by_the_latest_figures() -> None:
+    front = [trial(0, 0.99, 3.0), trial(1, 0.95, 2.0), trial(2, 0.9, 1.0), trial(3, 0.9, 1.0)]
+    assert overtaken(study(*front)) == () == overtaken(study())
+    again = {0: {"gap": 10 / 0.93 - 1, "retention": 0.93, "latency_ms": 3.0}}
+    assert overtaken(study(*front, remeasured=again)) == (0,)
+    equal = {0: {"gap": 10 / 0.95 - 1, "retention": 0.95, "latency_ms": 2.0}}
+    assert overtaken(study(*front, remeasured=equal)) == ()
+    held = study(*front, remeasured=again, finalists=(finalist(0, 0.97, True),))
+    assert overtaken(held) == (1, 2, 3)  # it takes 1 ms by now
 
 
 def test_select_goes_by_the_latest_figures() -> None:
