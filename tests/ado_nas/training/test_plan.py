@@ -15,6 +15,7 @@ from ado_nas.measure.predictor import Predictor
 from ado_nas.measure.profile import profile_layers
 from ado_nas.runtime import core_share
 from ado_nas.specs import UNetSpec
+from ado_nas.training import budget
 from ado_nas.training.budget import accounting
 from ado_nas.training.plan import plan
 
@@ -95,13 +96,14 @@ def test_students_share_the_device_as_the_workers_of_a_search_do(
 ) -> None:
     monkeypatch.setenv("ADO_FAKE_DEVICE", "cpu")
     monkeypatch.setattr(doctor.runtime, "default_workers", lambda: 2)
+    monkeypatch.delattr(budget._local, "account", raising=False)  # of other tests
     teacher, student = (
         doctor.examine(doctor.Patient(SPEC, 4, alone=alone)) for alone in (True, False)
     )
-    budget = teacher["device"]["memory_budget_bytes"]
-    assert teacher["plan"]["budget_mb"] == round(budget / 1e6, 1)
-    assert student["plan"]["budget_mb"] == round(budget / 2e6, 1)
-    assert student["memory"]["worker_budget_gb"] == round(budget / 2e9, 1)
+    whole = teacher["device"]["memory_budget_bytes"]
+    assert teacher["plan"]["budget_mb"] == round(whole / 1e6, 1)
+    assert student["plan"]["budget_mb"] == round(whole / 2e6, 1)
+    assert student["memory"]["worker_budget_gb"] == round(whole / 2e9, 1)
     with core_share(2), accounting() as account:
         assert account.budget == int(doctor.real().memory_budget_bytes / 2)
     given = doctor.examine(doctor.Patient(SPEC, 4, budget_mb=900.0, alone=False))
