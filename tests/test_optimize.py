@@ -80,6 +80,7 @@ def optimize(workspace: Path, **given: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(workspace, **given), capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_gate_that_cannot_be_passed_is_tried_thrice_and_told(workspace: Path) -> None:
     # One iteration at a rate that ruins the weights: nothing can pass.
     config = "[optimization.training]\niterations = 1\nbatch = 8\nlearning_rate = 0.3\n"

@@ -207,6 +207,7 @@ def test_network_that_the_gate_keeps_large_is_measured_as_it_is(
     assert outcome.constraints["size"] > 0
 
 
+@pytest.mark.slow
 def test_student_that_learns_feature_maps_is_another_of_the_same_size(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def test_student_of_two_widths_runs_each_step_at_its_own(
     assert isinstance(model, SteppedUNet) and model.shares == (0.5, 1.0)
 
 
+@pytest.mark.slow
 def test_students_inherit_from_the_supernet_where_the_task_has_one(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_search_says_in_one_line_that_the_disk_is_full_and_goes_on_later(
     assert record.trained == 6 and not [t for t in record.trials if t.state == "running"]
 
 
+@pytest.mark.slow
 def test_database_that_cannot_grow_loses_nothing(make_session: Make, run_worker_here: Run) -> None:
     session = make_session(trials=40)
     backend = session.store.storage
@@ -176,6 +177,7 @@ def test_retry_is_clean_of_the_constraints_of_the_dead(make_session: Make, stora
 
 
 @pytest.mark.parametrize("storage", SLOWER, indirect=True)
+@pytest.mark.slow
 def test_damaged_student_is_fetched_again_before_it_is_measured_again(
     make_config: Callable[..., SearchConfig], storage: str, tmp_path: Path
 ) -> None:

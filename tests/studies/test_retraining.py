@@ -93,6 +93,7 @@ def test_bug_that_does_not_come_back_costs_nothing(planned: Session, faults: Any
     assert len(train(planned)) == 4
 
 
+@pytest.mark.slow
 def test_full_disk_ends_the_run_and_no_training(planned: Session, faults: Any) -> None:
     faults(full=True)
     with pytest.raises(WorkspaceError, match=NO_SPACE):
@@ -129,6 +130,7 @@ def test_training_of_a_living_process_is_left_to_it(planned: Session) -> None:
     assert rows(planned)[key(number, 1)] == held
 
 
+@pytest.mark.slow
 def test_training_of_another_machine_is_taken_over_once_it_is_silent(
     planned: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_plan_stays_when_its_trainings_turn_out_badly(planned: Session, faults: 
     trainers._measure(planned, wanted, lambda *a: pytest.fail("measured twice"))
 
 
+@pytest.mark.slow
 def test_training_that_is_damaged_before_it_is_judged_is_done_again(planned: Session) -> None:
     train(planned)
     lost, gone, *_ = rows(planned).values()

@@ -182,6 +182,7 @@ def test_search_refuses_when_the_settings_or_the_device_changed(
         search(make_config(trials=1), tmp_path, silent)
 
 
+@pytest.mark.slow
 def test_second_workspace_is_refused_and_told_to_join_and_a_moved_one_is_the_same(
     make_config: Make, tmp_path: Path
 ) -> None:
@@ -232,6 +233,7 @@ def test_search_refuses_before_any_work_when_told_nonsense(
         search(make_config(storage="sqlite:////no/such/x.db"), tmp_path / "w", silent)
 
 
+@pytest.mark.slow
 def test_search_ends_early_but_in_order_when_stopped(make_config: Make, tmp_path: Path) -> None:
     shown: list[int] = []
 
