@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ado_nas.adaptive.comparison import Comparison, comparison
 from ado_nas.adaptive.content import COUNTS
-from ado_nas.adaptive.learning import fine
+from ado_nas.adaptive.learning import FINE, fine
 from ado_nas.adaptive.recipe import SOLVERS
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.adaptive.tuning import converted
@@ -44,6 +44,10 @@ class ScheduleGoal:
             raise ConfigError(
                 f"solvers {','.join(self.solvers)} and NFE {counts}: give at least one of each, "
                 "NFE from 1"
+            )
+        if max(self.counts) >= FINE:
+            raise ConfigError(
+                f"NFE {max(self.counts)}: schedules are learned for at most {FINE - 1}"
             )
         if self.latency_ms is not None:
             converted(self.latency_ms)  # refuses what is no time

@@ -80,6 +80,7 @@ def test_student_is_refused(tmp_path: Path) -> None:
         ({"solvers": ("consistency",)}, "no solver 'consistency'"),
         ({"counts": (0, 4)}, "NFE from 1"),
         ({"counts": ()}, "NFE from 1"),
+        ({"counts": (4, 60)}, "NFE 60: schedules are learned for at most 59"),
         ({"samples": 5}, "samples 5"),
         ({"latency_ms": 0.0}, "above 0"),
         ({"latency_ms": float("nan")}, "above 0"),
