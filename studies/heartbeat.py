@@ -7,8 +7,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -50,15 +51,16 @@ class Watch:
     nobody could have written, because the storage was away, is not held against anyone.
     """
 
-    _seen: dict[int, tuple[tuple[str, int], float]] = field(default_factory=dict)
-    _met: set[int] = field(default_factory=set)
+    gap: float = GAP_SECONDS
+    _seen: dict[Hashable, tuple[object, float]] = field(default_factory=dict)
+    _met: set[Hashable] = field(default_factory=set)
     _looked: float = -math.inf
     _first: bool = True
 
     def look(self) -> None:
-        """Begin a look at all trials; after a gap between looks all are met anew."""
+        """Begin a look at all of them; after a gap between looks all are met anew."""
         now = time.monotonic()
-        self._first = now - self._looked > GAP_SECONDS
+        self._first = now - self._looked > self.gap
         self._looked = now
         if self._first:
             self._seen.clear()
@@ -73,12 +75,21 @@ class Watch:
         Returns:
             False at first sight; True after `SILENCE_SECONDS` without a change.
         """
-        sign = str(trial.user_attrs.get("worker", "")), int(trial.user_attrs.get(BEAT, 0))
-        last, since = self._seen.get(trial.number, (None, self._looked))
+        return self.still(trial.number, trial.user_attrs)
+
+    def still(self, key: Hashable, told: Mapping[str, Any]) -> bool:
+        """As `silent`, of anything that has a worker and its counter.
+
+        Args:
+            key: tells it apart.
+            told: ``worker`` and its count, as they stand.
+        """
+        sign = str(told.get("worker", "")), int(told.get(BEAT, 0))
+        last, since = self._seen.get(key, (None, self._looked))
         if sign != last:
-            self._seen[trial.number] = sign, self._looked
+            self._seen[key] = sign, self._looked
             if not self._first:
-                self._met.add(trial.number)
+                self._met.add(key)
             return False
         return self._looked - since > SILENCE_SECONDS
 

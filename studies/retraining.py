@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from studies.config import SearchConfig
 from studies.evaluation import evaluation_module
 from studies.finalists import CHOSEN, ENDED, key
 from studies.folders import trial_folder
-from studies.heartbeat import BEAT, BEAT_SECONDS, SILENCE_SECONDS, counting
+from studies.heartbeat import BEAT, BEAT_SECONDS, Watch, counting
 from studies.liveness import alive, lives
 from studies.processes import Channel
 from studies.requeue import CRASHES
@@ -37,26 +36,6 @@ class Training:
     def key(self) -> str:
         """The study's attribute that holds it."""
         return key(self.number, self.seed)
-
-
-@dataclass
-class Signs:
-    """What one process has seen of claims of other machines, by its own steady clock."""
-
-    _seen: dict[str, tuple[Any, float]] = field(default_factory=dict)
-    _looked: float = -math.inf
-
-    def silent(self, training: Training, row: Mapping[str, Any]) -> bool:
-        """Whether who holds a training has given no sign of life for too long, while it looked."""
-        now, sign = time.monotonic(), (row["worker"], row.get(BEAT, 0))
-        if now - self._looked > BEAT_SECONDS:  # the storage was away, or this process was busy
-            self._seen.clear()
-        self._looked = now
-        last, since = self._seen.get(training.key, (None, now))
-        if sign != last:
-            self._seen[training.key] = sign, now
-            return False
-        return now - since > SILENCE_SECONDS
 
 
 def wanted(session: Session) -> list[Training]:
@@ -95,9 +74,9 @@ def train_again(
     Yields:
         A phrase on each training that has ended.
     """
-    signs = Signs()
+    watch = Watch(gap=BEAT_SECONDS)
     while not order():
-        claimed = _claim(session, worker, signs)
+        claimed = _claim(session, worker, watch)
         if claimed == "done":
             return
         if isinstance(claimed, str):
@@ -153,24 +132,25 @@ def give_up(session: Session, worker: str, cause: str) -> None:
                 session.study.set_user_attr(training.key, _broken(session, training, cause))
 
 
-def _claim(session: Session, worker: str, signs: Signs) -> Training | str:
+def _claim(session: Session, worker: str, watch: Watch) -> Training | str:
     """Take a training; ``done`` where all have ended, ``wait`` where others are at the rest."""
     with session.store.lock(session.config.study):
+        watch.look()
         trainings = wanted(session)
         rows = rows_of(session, trainings)
         for training, row in zip(trainings, rows, strict=True):
-            if not ended(row) and not _held(training, row, signs):
+            if not ended(row) and not _held(training, row, watch):
                 held = {"worker": worker, "crashes": row.get("crashes", 0)}
                 session.study.set_user_attr(training.key, held)
                 return training
     return "done" if all(map(ended, rows)) else "wait"
 
 
-def _held(training: Training, row: dict[str, Any], signs: Signs) -> bool:
+def _held(training: Training, row: dict[str, Any], watch: Watch) -> bool:
     if not row.get("worker"):
         return False
     living = lives(str(row["worker"]))
-    return not signs.silent(training, row) if living is None else living
+    return not watch.still(training.key, row) if living is None else living
 
 
 def _beat(session: Session, training: Training, worker: str, count: int) -> None:

@@ -94,8 +94,7 @@ class Comparison:
         def make() -> dict[str, Any]:
             judge, reference = self.again()
             images = self._images(recipe, self.bench.task.quality.report_noise_seed)
-            found = judge.score(images) if np.isfinite(images).all() else None
-            return self.figures(found, reference)
+            return self.figures(self.score(images, judge), reference)
 
         about = self.bench.digests, recipe.facts(), self.judging
         return self.once(digest("confirmed", SCHEMA, *about), make)
@@ -130,9 +129,12 @@ class Comparison:
             "latency_batch": batch,
         }
 
-    def score(self, images: np.ndarray) -> Quality | None:
-        """The judgment of images (N, H, W, C); None where they are not finite."""
-        return self.bench.judge.score(images) if np.isfinite(images).all() else None
+    def score(self, images: np.ndarray, judge: Judge | None = None) -> Quality | None:
+        """The judgment of images (N, H, W, C), by the bench's judge or another one.
+
+        None where they are not finite.
+        """
+        return (judge or self.bench.judge).score(images) if np.isfinite(images).all() else None
 
     def figures(
         self, found: Quality | None, reference: Mapping[str, Any] | None = None

@@ -88,7 +88,12 @@ def arrays_within(process: int, outside: int) -> int:
 
 
 def outside_bytes() -> int:
-    """What the process holds beside MLX's arrays and their cache: interpreter, libraries, data."""
+    """What the process holds beside MLX's arrays and their cache: interpreter, libraries, data.
+
+    On CUDA 0, where bytes are of the GPU's memory.
+    """
+    if own_memory():
+        return 0
     mx.synchronize()
     _trim()
     return max(0, _present_bytes() - mx.get_active_memory() - mx.get_cache_memory())

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
-from ado_nas.device import own_memory, real
+from ado_nas.device import real
 from ado_nas.errors import OutOfMemory
 from ado_nas.measure.cost import cost
 from ado_nas.measure.footprint import step_bytes
@@ -158,7 +158,7 @@ def accounting(megabytes: float = 0.0) -> Iterator[Account]:
 def _opened(megabytes: float, around: Account | None) -> Account:
     if around is not None and not megabytes:
         return Account(around.budget, around.outside, around.given)
-    outside = 0 if own_memory() else outside_bytes()
+    outside = outside_bytes()
     device = int(real().memory_budget_bytes * memory_share())
     return Account(int(megabytes * 1e6) or device, outside, megabytes > 0)
 

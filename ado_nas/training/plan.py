@@ -6,7 +6,6 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from ado_nas.device import own_memory
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.distillation.student import landing_loss
 from ado_nas.errors import OutOfMemory
@@ -73,8 +72,7 @@ def plan(
         SpecError: the network cannot be trained at this resolution.
     """
     spec = dataclasses.replace(spec, resolution=resolution or spec.resolution).canonical
-    if outside is None:
-        outside = 0 if own_memory() else outside_bytes()
+    outside = outside_bytes() if outside is None else outside
 
     def measure(way: Way) -> int:
         return training_bytes(spec, batch, landing_loss, way)

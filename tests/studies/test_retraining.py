@@ -13,7 +13,7 @@ import pytest
 
 from ado_nas.errors import NO_SPACE, WorkspaceError
 from ado_nas.progress import silent
-from studies import heartbeat, retraining, trainers
+from studies import heartbeat, trainers
 from studies.config import SearchConfig
 from studies.finalists import CHOSEN, key
 from studies.history import study_record
@@ -135,7 +135,7 @@ def test_training_of_another_machine_is_taken_over_once_it_is_silent(
     planned: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(retraining, "SILENCE_SECONDS", 1.5)
+    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 1.5)
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
     there = Training(number, 1)
     planned.study.set_user_attr(there.key, {"worker": "elsewhere/w", "crashes": 0})

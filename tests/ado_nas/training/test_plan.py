@@ -35,7 +35,6 @@ def test_on_cuda_the_whole_budget_is_for_arrays(monkeypatch: pytest.MonkeyPatch)
     here = plan(SPEC, 16, 1_000_000_000, outside=OUTSIDE)
     beside = here.process
     monkeypatch.setattr(memory, "own_memory", lambda: True)
-    monkeypatch.setattr("ado_nas.training.plan.own_memory", lambda: True)
     there = plan(SPEC, 16, int(1.2 * here.training))
     assert there.way == here.way and there.outside == 0
     assert there.process == there.training <= there.budget < beside
