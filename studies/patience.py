@@ -79,6 +79,8 @@ def outage(error: BaseException | None) -> bool:
         if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
             sqlite = "sqlite3" in type(error.orig).__module__
             return not sqlite or "locked" in str(error.orig)
+        if isinstance(error, ConnectionError):
+            return True
         code = getattr(error, "code", None)  # of gRPC, which need not be installed
         if callable(code) and getattr(code(), "name", "") == "UNAVAILABLE":
             return True

@@ -129,8 +129,10 @@ def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) ->
 
 def _start_over(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
     # Enqueued before it is ended: a death in between leaves both, never none.
-    later = [t for t in session.trials() if t.user_attrs.get("retry_of") == trial.number]
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    trials = session.trials()
+    later = [t for t in trials if t.user_attrs.get("retry_of") == trial.number]
+    now = trials[trial.number]  # drawn further, perhaps, while the storage was away
+    params = {**now.system_attrs.get("fixed_params", {}), **now.params}
     if params and not later:
         marks = {"retry_of": trial.number, "crashes": crashes}
         session.study.enqueue_trial(params, user_attrs=marks)

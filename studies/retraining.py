@@ -109,7 +109,7 @@ def run_retraining(channel: Channel, config: SearchConfig, workspace: Path, inde
     """
     with alive() as name, plainly():
         channel.send("worker", name)
-        session = open_session(config, workspace, index)
+        session = open_session(config, workspace, index, patient=True)
         module = evaluation_module(config.evaluator)
         evaluator = module.open_evaluator(session.task, workspace, session.facts, True)
         with contextlib.closing(session.store):

@@ -24,6 +24,7 @@ from studies.axes import METRICS, Point, reference_point
 from studies.config import SearchConfig
 from studies.identity import completed, refuse_changes, settings, surroundings
 from studies.ledger import hashes
+from studies.patience import through_outages
 from studies.samplers import DistinctSampler, make_sampler
 from studies.storage import Store, open_store, storage_url
 
@@ -83,7 +84,11 @@ class Session:
 
 
 def open_session(
-    config: SearchConfig, workspace: Path, worker: int = 0, joined: bool = False
+    config: SearchConfig,
+    workspace: Path,
+    worker: int = 0,
+    joined: bool = False,
+    patient: bool = False,
 ) -> Session:
     """Open a study, made where it does not exist.
 
@@ -92,6 +97,8 @@ def open_session(
         workspace: absolute and writable.
         worker: number of the process, for its own random draws.
         joined: whether the workspace is not the search's.
+        patient: whether to wait where the storage is away: it was there when this process, one
+            of many, was started.
 
     Returns:
         The session; its facts are there once the study is prepared.
@@ -99,7 +106,8 @@ def open_session(
     Raises:
         StudyError: the storage does not answer, or the study was made with other settings.
     """
-    store = open_store(storage_url(config.storage, workspace))
+    url = storage_url(config.storage, workspace)
+    store = through_outages(lambda: open_store(url)) if patient else open_store(url)
     try:
         with store.lock(config.study):
             study = optuna.create_study(

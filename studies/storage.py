@@ -240,4 +240,5 @@ def _server_lock(engine: sa.Engine, study: str, hold: Hold) -> Iterator[None]:
             connection.execute(sa.text(give), key)
         except sa.exc.DBAPIError:
             hold.lost = True
-        connection.close()
+        with contextlib.suppress(sa.exc.DBAPIError):  # given back, it is of no use any more
+            connection.close()

@@ -116,7 +116,7 @@ def run_worker(
     """
     with alive() as name, plainly():
         channel.send("worker", name)
-        session = open_session(config, workspace, index, joined)
+        session = open_session(config, workspace, index, joined, patient=True)
         module = evaluation_module(config.evaluator)
         task = pulled_task(session) if joined else session.task
         evaluator = module.open_evaluator(task, workspace, session.facts, timed)

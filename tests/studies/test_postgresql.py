@@ -94,6 +94,21 @@ def test_claim_is_made_again_when_another_has_put_back_what_is_half_drawn(
     assert standing(session.trials()).running == 1
 
 
+def test_worker_that_starts_while_the_server_is_away_waits_for_it(
+    server: Any, make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    config = make_session(storage=server.database()).config
+    server.stop()
+    back = threading.Timer(1.0, server.start)
+    try:
+        with pytest.raises(StudyError, match="does not answer"):
+            open_session(config, tmp_path)
+    finally:
+        back.start()
+    with contextlib.closing(open_session(config, tmp_path, 1, patient=True).store):
+        back.join()
+
+
 def test_server_that_stays_away_is_said_in_one_line(
     server: Any, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from ado_nas.errors import ConfigError, StudyError
 from studies.claims import Claim
+from studies.patience import outage
 from studies.session import Session
 from studies.storage import Store, open_store, storage_url, study_names
 
@@ -101,6 +102,15 @@ def test_lock_is_given_back_when_its_holder_dies(url: str) -> None:
     channel.close()
     thread.join(10)
     assert inside.is_set()
+
+
+def test_proxy_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies import proxy
+
+    monkeypatch.setattr(proxy, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(StudyError, match="does not answer; start it with") as caught:
+        open_store("grpc://127.0.0.1:1")
+    assert outage(caught.value)
 
 
 @pytest.mark.parametrize("bad", ["grpc://here", "grpc://127.0.0.1:port"])
