@@ -1,7 +1,9 @@
 """What a curriculum of resolutions is worth, and whether one model can serve several of them.
 
 Rows: on `shapes` at 32 px a network is trained at that resolution throughout, and others like it
-with a curriculum and a part of the compute, until one reaches the first one's gap. Resolutions:
+with a curriculum and a part of the compute, until one reaches the first one's gap. Trainings take
+minutes, and a shared machine is not the same from one to the next: how long both take is told by
+their steps, timed in turns, and the seconds as they came stand beside that. Resolutions:
 one model of a curriculum against specialists, which are the same network trained at one size
 alone with the compute that the model spent on it. Beside them a nested network is trained at
 32 px throughout with as much compute, for nesting is another way to the same end.
@@ -10,18 +12,26 @@ alone with the compute that the model spent on it. Beside them a nested network 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import mlx.core as mx
 
 from ado_nas.data import Dataset, load, pyramid
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.sampling import balanced_labels, generate, noise
 from ado_nas.errors import ConfigError
+from ado_nas.measure.latency import time_in_turn
 from ado_nas.modelfolder import Model, load_model
+from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import cached_features
 from ado_nas.quality.judge import Judge, Quality
+from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import (
     CurriculumSpec,
     DataSpec,
@@ -31,7 +41,8 @@ from ado_nas.specs import (
     UNetSpec,
 )
 from ado_nas.training.curriculum import macs_at
-from ado_nas.training.teacher import curriculum, train_teacher
+from ado_nas.training.step import Stepper
+from ado_nas.training.teacher import batches, curriculum, edm_loss, train_teacher
 
 SIDE = 32
 DATA = DataSpec("shapes", SIDE, 10_240)
@@ -53,6 +64,7 @@ FAST = CurriculumSpec((16, 32), (0.6, 0.4), replay=0.0, batch_growth=0.0)
 EVERY = CurriculumSpec((8, 16, 32), (0.08, 0.27, 0.65), replay=0.3, batch_growth=0.0)
 BUDGETS = (0.55, 0.6, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
 SEEDS = 3
+ROUNDS = 15  # of steps timed in turns
 LEVELS = karras_levels(12, 0.02, 60.0)  # at SIDE
 QUALITY = QualitySpec(samples=2000)
 
@@ -112,8 +124,9 @@ def run(
 
     Returns:
         rows: seed, constant_s, constant_gap with gap_interval, and of the curriculum budget (of
-        the compute), seconds, gap, reached, time_ratio (of training seconds; None where no budget
-        reached the gap), and every budget that was tried; resolutions: resolution, gap and
+        the compute), seconds, gap, reached, time_ratio (of all steps, timed in turns; None where
+        no budget reached the gap), wall_ratio (of the seconds as they came), and every budget
+        that was tried; resolutions: resolution, gap and
         gap_interval of the one model, specialist_gap, ratio; the median time_ratio and the
         largest ratio; of the nested network seed, iterations, seconds and gap.
 
@@ -162,8 +175,39 @@ def _row(place: _Place, seed: int) -> dict[str, Any]:
         if gap <= wanted.gap:
             break
     reached = gap <= wanted.gap
-    ratio = round(seconds / found["constant_s"], 3) if reached else None
-    return {**found, **tried[-1], "reached": reached, "time_ratio": ratio, "tried": tried}
+    alone, staged = _durations(place, [constant, spec])
+    ratios = {"time_ratio": staged / alone, "wall_ratio": seconds / found["constant_s"]}
+    told = {k: round(v, 3) if reached else None for k, v in ratios.items()}
+    return {**found, **tried[-1], "reached": reached, **told, "tried": tried}
+
+
+def _durations(place: _Place, specs: list[TeacherSpec]) -> list[float]:
+    """Milliseconds of all steps of each training, by steps of each side timed in turns."""
+    counts = [Counter(_sides_of(spec)) for spec in specs]
+    parts = [(spec, side) for spec, of in zip(specs, counts, strict=True) for side in of]
+    steps = [_step(place.dataset, spec, side) for spec, side in parts]
+    spans = iter(time_in_turn(steps, ROUNDS))
+    return [sum(count * next(spans) for count in of.values()) for of in counts]
+
+
+def _sides_of(spec: TeacherSpec) -> list[int]:
+    course = curriculum(spec)
+    return [course.side(i) for i in range(course.iterations)]
+
+
+def _step(dataset: Dataset, spec: TeacherSpec, side: int) -> Callable[[], mx.array]:
+    """A step of a training at one of its sides, its batch included."""
+    unet, rate = build_unet(spec.unet, spec.seed), mx.array(0.0)
+    stepper = Stepper(unet, edm_loss, lambda _: rate, spec.ema_decay)
+    iterations = itertools.cycle(i for i, s in enumerate(_sides_of(spec)) if s == side)
+    threads = 1 if len(batch_streams()) > 1 else cores()
+
+    def step() -> mx.array:
+        with blas_threads(threads):
+            stepper(*next(batches(spec, dataset, next(iterations))))
+        return stepper.vector
+
+    return step
 
 
 def _sizes(place: _Place, seed: int) -> list[dict[str, Any]]:
