@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from studies.record import Finalist, StudyRecord, TrialRecord
 from studies.selection import knee, logs, members, pick, spread
@@ -115,6 +114,8 @@ def pooled(
     """
     if not rows:
         return {}
+    from scipy.special import stdtrit  # slow to import, and few processes have finalists
+
     center = float(np.mean(_kept(rows)))
     sigma, freedom = spread
     luck = stdtrit(freedom, 0.975) * sigma / math.sqrt(len(rows)) if freedom else math.inf

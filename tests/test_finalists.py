@@ -16,7 +16,9 @@ from studies.search import search
 
 @pytest.mark.slow
 def test_finalists_are_trained_again_and_resumed_when_interrupted(tmp_path: Path) -> None:
-    config = resolve("smoke", flags={"trials": 2, "workers": 1, "track": False})
+    short = {"task.teacher.iterations": 20, "task.quality.feature_iterations": 20}
+    flags = {"trials": 2, "workers": 1, "track": False, "distillation.iterations": 20}
+    config = resolve("smoke", flags={**flags, **short})
     trained: list[str] = []
 
     def interrupt(stage: str, done: int, total: int, note: str = "") -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
 
 from ado_nas import runtime
 from ado_nas.device import environment
@@ -159,6 +158,8 @@ def _line(totals: F64, values: F64, scale: float) -> Line:
     unit = float(np.median(values))
     left = np.vstack([np.column_stack([totals / values, unit / values]), _PULL * np.eye(2)])
     right = np.append(np.ones(len(values)), [_PULL * scale, _PULL * _SMALL])
+    from scipy.optimize import nnls  # slow to import, and few processes fit
+
     found = nnls(left, right)[0]
     return Line(float(found[0]), float(found[1]) * unit)
 

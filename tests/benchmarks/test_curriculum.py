@@ -16,8 +16,9 @@ from benchmarks import curriculum
 
 @pytest.mark.slow
 def test_one_model_and_curricula_stand_beside_constant_resolutions(
-    tmp_path: Path, own_lock: Path
+    tmp_path: Path, own_lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(curriculum, "ROUNDS", 2)
     unet = dataclasses.replace(curriculum.UNET, widths=(8, 8, 8))
     found = curriculum.run(
         seed=0,

@@ -33,7 +33,8 @@ def task(monkeypatch: pytest.MonkeyPatch) -> TaskSpec:
     monkeypatch.setattr(learning, "FINE", 24)
     monkeypatch.setattr(learning, "COUNT", 32)
     task = resolve("smoke").task
-    teacher = dataclasses.replace(task.teacher, iterations=20)
+    unet = dataclasses.replace(task.teacher.unet, widths=(8, 8))
+    teacher = dataclasses.replace(task.teacher, unet=unet, iterations=20)
     return dataclasses.replace(task, teacher=teacher, reference=SamplerSpec(nfe=9))
 
 

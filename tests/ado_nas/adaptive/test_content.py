@@ -12,7 +12,7 @@ import pytest
 
 import ado_nas
 from ado_nas import scheduling
-from ado_nas.adaptive import content, learning
+from ado_nas.adaptive import content, learning, tuning
 from ado_nas.adaptive.complexity import STATISTICS, Budgets
 from ado_nas.adaptive.content import only
 from ado_nas.adaptive.goal import ScheduleGoal
@@ -143,8 +143,10 @@ def test_facade_works_as_the_specification_names_it(
 ) -> None:
     monkeypatch.setattr(learning, "FINE", 24)
     monkeypatch.setattr(learning, "COUNT", 32)
+    monkeypatch.setattr(tuning, "PATIENCE", 0.0)
     task = resolve("smoke").task
-    teacher = dataclasses.replace(task.teacher, iterations=20)
+    unet = dataclasses.replace(task.teacher.unet, widths=(8, 8))
+    teacher = dataclasses.replace(task.teacher, unet=unet, iterations=20)
     task = dataclasses.replace(task, teacher=teacher, reference=SamplerSpec(nfe=9))
     folder = open_bench(task, tmp_path).teacher.folder
     assert folder is not None

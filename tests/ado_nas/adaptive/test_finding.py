@@ -52,7 +52,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(workspace: Path) -> Model:
     task = resolve("smoke").task
-    teacher = dataclasses.replace(task.teacher, iterations=20)
+    unet = dataclasses.replace(task.teacher.unet, widths=(8, 8))
+    teacher = dataclasses.replace(task.teacher, unet=unet, iterations=20)
     task = dataclasses.replace(task, teacher=teacher, reference=SamplerSpec(nfe=9))
     folder = open_bench(task, workspace).teacher.folder
     assert folder is not None
