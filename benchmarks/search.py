@@ -5,9 +5,9 @@ alike (`benchmarks.judging`). Compute is wall time, for every loop has the whole
 multiply-accumulates one that keeps a core waiting would look cheap. What all need, data, teacher
 and feature network, is there before the clock starts. Drawing the trajectories counts.
 
-Three to four hours on two cores: 28 searches of 16 trials at 25 s, two side by side, and a minute
-for what is measured and judged again (2 hours); three without trajectories, whose iterations take
-a third longer (15 minutes); three plain loops of 16 trials at 75 s (1 hour).
+Five hours on two quiet cores: 28 searches of 16 trials, four minutes each with what is measured
+and judged again (2 hours); three without trajectories, whose iterations take a third longer (15
+minutes); three plain loops of 16 trials at three to four minutes (3 hours).
 """
 
 from __future__ import annotations
