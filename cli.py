@@ -127,7 +127,7 @@ def search(
         "memory_budget_mb": memory_budget_mb,
         "min_retention": min_retention,
         "track": False if no_track else None,
-        "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
+        "task.teacher_folder": _teacher(teacher, storage, workspace),
     }
     from ado_nas.data import check
     from reports import terminal
@@ -183,6 +183,7 @@ def optimize(
     iterations: Annotated[int | None, typer.Option(min=1, help="Of one stage.")] = None,
     seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
     out: Annotated[Path | None, typer.Option(help="A copy of the model folder goes here.")] = None,
+    storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -191,7 +192,7 @@ def optimize(
     Example: python cli.py optimize --preset digits --target-steps 2 --compress auto
     """
     from ado_nas.data import check
-    from ado_nas.errors import ConfigError
+    from ado_nas.files import check_place
     from reports import terminal
     from studies.config import resolve
 
@@ -208,7 +209,7 @@ def optimize(
         "data": _data_name(data),
         "resolution": resolution,
         "channels": channels,
-        "task.teacher_folder": str(_model_folder(teacher, workspace)) if teacher else None,
+        "task.teacher_folder": _teacher(teacher, storage, workspace),
         **{f"optimization.{name}": value for name, value in names.items()},
     }
     settings = resolve(preset, config, flags)
@@ -219,8 +220,8 @@ def optimize(
     from reports.tradeoff import write_tradeoff
 
     check_goal(settings.task, settings.optimization)
-    if out and out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; give a folder")
+    if out:
+        check_place("--out", out, folder=True)
     with terminal.progress() as progress:
         found = run(settings.task, settings.optimization, place, progress)
     points = json.loads(Path(found.tradeoff).read_text())
@@ -319,10 +320,13 @@ def compare(
     Example: python cli.py compare digits digits-wide --html compared.html
     """
     from ado_nas.errors import ConfigError
+    from ado_nas.files import check_place
     from reports import comparison, terminal
 
     if len(set(studies)) < 2:
         raise ConfigError(f"compare {' '.join(studies)}: give two studies or more; see `show`")
+    if html is not None:
+        check_place("--html", html)
     records = [_record(n, storage, workspace) for n in dict.fromkeys(studies)]
     found = comparison.rows(records)
     if html is not None:
@@ -434,8 +438,10 @@ def schedule(
         float | None, typer.Option(help="Learn steps by content, too, of so many on average.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to save it; the model's folder if left out.")
+        Path | None,
+        typer.Option(help="The file to save it in; in the model's folder if left out."),
     ] = None,
+    storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -450,12 +456,13 @@ def schedule(
 
     Example: python cli.py schedule digits:supernet --nfe 1,2 --latency-ms 2
     """
-    folder = _model_folder(model, workspace)
+    folder = _model_folder(model, storage, workspace)
     from ado_nas.adaptive.finding import schedule_model
     from ado_nas.adaptive.goal import ScheduleGoal, check
     from ado_nas.adaptive.refine import Refinement
     from ado_nas.adaptive.tuning import converted
     from ado_nas.errors import ConfigError
+    from ado_nas.files import check_place
     from ado_nas.modelfolder import load_model
     from reports import terminal
 
@@ -467,6 +474,8 @@ def schedule(
     if images_per_s is not None:
         latency_ms = converted(images_per_s)
     goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms, mean_nfe)
+    if out:
+        check_place("--out", out)
     loaded = load_model(folder)
     check(loaded, goal)
     with terminal.progress() as progress:
@@ -499,6 +508,7 @@ def sample(
     resolution: Annotated[
         int | None, typer.Option(min=1, help="Side in pixels, of those it was trained for.")
     ] = None,
+    storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -510,7 +520,7 @@ def sample(
 
     Example: python cli.py sample digits:teacher --schedule fast.json
     """
-    folder = _model_folder(model, workspace)
+    folder = _model_folder(model, storage, workspace)
     from ado_nas.drawing import draw
     from ado_nas.modelfolder import load_model
     from reports import terminal
@@ -537,6 +547,7 @@ def doctor(
         float | None,
         typer.Option(help="What a process may take; a share of the device's if left out."),
     ] = None,
+    storage: Storage = None,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -552,7 +563,7 @@ def doctor(
     if preset and model:
         raise ConfigError(f"--preset {preset} and --model {model}: give one of them")
     if preset or model:
-        patient = _patient(preset, model, resolution, workspace)
+        patient = _patient(preset, model, resolution, storage, workspace)
         patient = dataclasses.replace(
             patient,
             batch=batch or patient.batch,
@@ -759,7 +770,7 @@ def _data_name(given: str | None) -> str | None:
     return str(Path(given).resolve())
 
 
-def _model_folder(model: str, workspace: Path) -> Path:
+def _model_folder(model: str, storage: str | None, workspace: Path) -> Path:
     """The folder of a model: STUDY: and what it has there, or its path.
 
     Of a study that is a trial's number, ``teacher``, ``supernet``, or a way to pick of the front.
@@ -769,14 +780,14 @@ def _model_folder(model: str, workspace: Path) -> Path:
     study, _, which = model.partition(":")
     named = bool(study and which) and not Path(model).is_dir()
     if named and which in STUDY_MODELS:
-        folder = _study_model(study, which, workspace)
+        folder = _study_model(study, which, storage, workspace)
     elif named:
-        number = int(which) if which.isdigit() else _picked(study, which, workspace)
+        number = int(which) if which.isdigit() else _picked(study, which, storage, workspace)
         from studies.folders import trial_folder
 
         folder = trial_folder(workspace, study, number)
-        if not folder.is_dir() and study in _studies(None, workspace):
-            folder = _recorded_folder(study, number, workspace) or folder
+        if not folder.is_dir() and study in _studies(storage, workspace):
+            folder = _recorded_folder(study, number, storage, workspace) or folder
     else:
         folder = Path(model)
     if not folder.is_dir():
@@ -789,21 +800,29 @@ def _model_folder(model: str, workspace: Path) -> Path:
     return folder.resolve()
 
 
-def _picked(study: str, how: str, workspace: Path) -> int:
+def _teacher(given: str | None, storage: str | None, workspace: Path) -> str | None:
+    return str(_model_folder(given, storage, workspace)) if given else None
+
+
+def _picked(study: str, how: str, storage: str | None, workspace: Path) -> int:
     """The number of the trial that a way to pick takes of a study's front."""
     from studies.selection import select
 
-    return select(_record(study, None, workspace), how).number
+    return select(_record(study, storage, workspace), how).number
 
 
-def _recorded_folder(study: str, number: int, workspace: Path) -> Path | None:
+def _recorded_folder(study: str, number: int, storage: str | None, workspace: Path) -> Path | None:
     """Where the model of a trial lies that an earlier study has trained."""
-    trials = _record(study, None, workspace).trials
+    trials = _record(study, storage, workspace).trials
     return next((Path(t.folder) for t in trials if t.number == number and t.folder), None)
 
 
 def _patient(
-    preset: str | None, model: str | None, resolution: int | None, workspace: Path
+    preset: str | None,
+    model: str | None,
+    resolution: int | None,
+    storage: str | None,
+    workspace: Path,
 ) -> Patient:
     """A teacher's network, or a model's, at a resolution, with its batches."""
     from ado_nas.doctor import Patient
@@ -811,7 +830,7 @@ def _patient(
     from ado_nas.specs import DistillationSpec, QualitySpec
 
     if model:
-        loaded = load_model(_model_folder(model, workspace))
+        loaded = load_model(_model_folder(model, storage, workspace))
         spec, drawn = loaded.unet.spec, loaded.card.get("candidate")
         trained = drawn["distillation"] if drawn else loaded.card.get("training", {})
         return Patient(
@@ -826,13 +845,13 @@ def _patient(
     return Patient(task.teacher.unet, task.teacher.batch, sampled=task.quality.batch)
 
 
-def _study_model(study: str, name: str, workspace: Path) -> Path:
+def _study_model(study: str, name: str, storage: str | None, workspace: Path) -> Path:
     from ado_nas.errors import ModelError
 
-    folder = _record(study, None, workspace).reference.get(name)
+    folder = _record(study, storage, workspace).reference.get(name)
     if not folder:
         raise ModelError(f"study {study} has no {name}; {STUDY_MODELS[name]}")
-    return Path(folder)
+    return workspace / str(folder)
 
 
 def _studies(storage: str | None, workspace: Path) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from ado_nas.adaptive.saved import saved
 from ado_nas.diffusion.sampling import balanced_labels, noise
 from ado_nas.errors import ConfigError
+from ado_nas.files import check_place
 from ado_nas.images import save_grid, save_png, to_bytes
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
@@ -56,15 +57,16 @@ def draw(
     """
     run = saved(model, schedule, resolution)
     labels = _labels(model, count, label)
-    place = _checked(out)
+    grid = out.suffix == ".png"
+    check_place("--out", out, folder=not grid)
     spec = model.unet.spec
     side = resolution or spec.resolution
     start = noise(seed, count, (side, side, spec.in_channels))
     images, spent = run(start, labels, progress)
-    if place.suffix == ".png":
-        save_grid(place, images, rows=-(-count // COLUMNS), columns=min(count, COLUMNS))
-        return Drawn([place], float(spent.mean()))
-    paths = [place / f"{i:05d}.png" for i in range(count)]
+    if grid:
+        save_grid(out, images, rows=-(-count // COLUMNS), columns=min(count, COLUMNS))
+        return Drawn([out], float(spent.mean()))
+    paths = [out / f"{i:05d}.png" for i in range(count)]
     for image, path in zip(to_bytes(images), paths, strict=True):
         save_png(path, image)
     return Drawn(paths, float(spent.mean()))
@@ -78,15 +80,3 @@ def _labels(model: Model, count: int, label: int | None) -> np.ndarray | None:
         known = f"0 to {classes - 1}" if classes else "none: it draws without classes"
         raise ConfigError(f"label {label} is unknown to this model; it knows {known}")
     return np.full(count, label, np.int32)
-
-
-def _checked(out: Path) -> Path:
-    """Refuse a place that cannot be written, before any sampling."""
-    folder = out.parent if out.suffix == ".png" else out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written ({error.strerror})") from None
-    if out.suffix == ".png" and out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; leave out the .png, or give a file name")
-    return out

@@ -47,6 +47,12 @@ class WorkspaceError(AdoNasError):
     """A workspace that cannot be written."""
 
 
+class ProcessDied(AdoNasError):
+    """A process was ended from outside, as by a system that is out of memory."""
+
+    exit_code = 1
+
+
 class NegativeVerdict(AdoNasError):
     """Nothing went wrong, but the answer is no: a gate failed, or no candidate is feasible."""
 

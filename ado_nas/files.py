@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ado_nas.errors import WorkspaceError
+from ado_nas.errors import ConfigError, WorkspaceError
 
 
 @contextlib.contextmanager
@@ -31,6 +31,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_place(option: str, path: Path, folder: bool = False) -> None:
+    """Refuse a place that was asked for and cannot be written, before any work.
+
+    Args:
+        option: who asks, for the message: ``--out``.
+        path: of a file; the folder that it lies in is made.
+        folder: whether `path` is to be a folder itself.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    around = path if folder else path.parent
+    try:
+        around.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written ({error.strerror})") from None
+    if not os.access(around, os.W_OK):
+        raise ConfigError(f"{option} {path} cannot be written (Permission denied)")
+    if not folder and path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; give a file name")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -64,6 +64,7 @@ _KNOWN = {
     "step_widths": PATTERNS,
     "adaptation": ADAPTATIONS,
 }
+_LEAST = {"patch": 1, "head_dim": 1, "time_width": 0, "steps": 1}
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ class Space:
         for name, allowed in _KNOWN.items():
             for choice in set(getattr(self, name)) - set(allowed):
                 raise SpecError(f"space.{name} {choice!r} is unknown; {nearest(choice, allowed)}")
+        for name, least in _LEAST.items():
+            if min(getattr(self, name)) < least:
+                raise SpecError(f"space.{name} {getattr(self, name)}: give at least {least}")
         if "none" not in self.adaptation and self.step_widths != ("even",):
             raise SpecError(
                 f"space.adaptation {self.adaptation} with space.step_widths {self.step_widths}: "

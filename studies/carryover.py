@@ -21,20 +21,19 @@ from search_spaces.chooser import Choice
 from search_spaces.space import DIMENSIONS, Space
 from studies.config import SearchConfig
 from studies.identity import settings, surroundings
-from studies.ledger import CARRIED, state
+from studies.ledger import CARRIED, SUGGESTED, state
 from studies.pareto import front
 from studies.samplers import FIRST_GENERATION
 from studies.selection import knee, scaled, spread
 from studies.session import Session, fitting
+from studies.settlement import OWN
 from studies.storage import storage_url, study_names
 
 DONE = "warm_started"  # the study's attribute: what came from which study
-SUGGESTED = "suggested_by"  # the trial's attribute: whose choices are tried again
 SHARE = 3  # one in so many trials may try an earlier study's choices again
 COUNTING = ("task.", "distillation.", "evaluator", "device.", "digest.")
 """Settings and surroundings that scores depend on, but for `_NAMED`."""
 _NAMED = ("task.teacher_folder",)  # what lies there is compared by its digest
-_OWN = ("worker", "retry_of", "crashes", SUGGESTED)
 
 
 def check_source(config: SearchConfig, workspace: Path) -> None:
@@ -209,7 +208,7 @@ def _reusable(session: Session, trial: FrozenTrial, params: dict[str, Choice]) -
 def _finished(
     session: Session, trial: FrozenTrial, params: dict[str, Choice], label: str
 ) -> FrozenTrial:
-    attributes = {k: v for k, v in trial.user_attrs.items() if k not in _OWN}
+    attributes = {k: v for k, v in trial.user_attrs.items() if k not in OWN}
     # Its model stays where it is, and is mended from the same store.
     files = {k: v for k, v in trial.system_attrs.items() if k.startswith(ARTIFACTS_ATTR_PREFIX)}
     return optuna.trial.create_trial(

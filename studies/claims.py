@@ -47,7 +47,7 @@ def claim(session: Session, worker: str, timing: bool = True) -> Claim | str:
 
     Returns:
         The claim; ``done`` where nothing more is wanted; ``wait`` where trials that run may be
-        the last, or may still fail.
+        the last, may still fail, or may be left to be timed.
     """
     while True:
         # A server that goes away gives the lock to others: they may put back what is half drawn.
@@ -66,7 +66,7 @@ def _take(session: Session, worker: str, timing: bool) -> Claim | str:
         return _take_over(session, waiting, worker)
     now = standing(trials)
     if now.done(config.trials, config.patience):
-        return "done"
+        return "wait" if timing and now.running else "done"
     if now.full(config.trials):
         return "wait"
     trial = session.study.ask()

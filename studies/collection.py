@@ -1,4 +1,4 @@
-"""Model folders of trials that other machines trained, brought to the search's own disk."""
+"""Model folders of trials that are not on the search's own disk, brought there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ado_nas.errors import ArtifactError, StudyError
 from ado_nas.files import read_json, sha256
 from studies.artifacts import fetch
 from studies.folders import trial_folder
+from studies.ledger import CARRIED
 from studies.session import Session
-from studies.settlement import JOINED
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def collect(session: Session) -> list[int]:
-    """Fetch the folders of finished trials that were made elsewhere and are not here yet.
+    """Fetch the folders of finished trials that are not here: made elsewhere, or lost.
 
     Args:
         session: of the search.
@@ -32,8 +32,9 @@ def collect(session: Session) -> list[int]:
     fetched = []
     for trial in session.trials(TrialState.COMPLETE):
         marks = trial.user_attrs
-        # A duplicate names the folder of another trial.
-        if not marks.get(JOINED) or marks.get("state") != "complete" or not marks.get("folder"):
+        # A duplicate and one that was carried over name the folder of another trial.
+        own = marks.get("state") == "complete" and CARRIED not in marks
+        if not own or not marks.get("folder"):
             continue
         if not (_folder(session, trial) / CARD).exists():
             try:

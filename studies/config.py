@@ -13,7 +13,7 @@ from typing import Any
 
 from ado_nas import data
 from ado_nas.data import pyramid
-from ado_nas.errors import AdoNasError, ConfigError, nearest
+from ado_nas.errors import AdoNasError, ConfigError, SpecError, nearest
 from ado_nas.optimization import OptimizationSpec
 from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
 from objectives.scores import Limits
@@ -128,18 +128,16 @@ def _resized(
         "task.quality.resolutions": tuple(s for s in task.quality.resolutions if s < side),
         "space.curriculum": followed(space, task.teacher.unet) or space.curriculum,
     }
-    fresh = {path: v for path, v in follows.items() if not any(_names(t, path) for t in given)}
+    fresh = {p: v for p, v in follows.items() if all(_at(t, p) is None for t in given)}
     return from_dict(SearchConfig, _nested(fresh), config)
 
 
-def _names(table: Mapping[str, Any], path: str) -> bool:
-    """Whether a nested table has a value at a dotted path."""
+def _at(table: Mapping[str, Any], path: str) -> Any:
+    """The value of a nested table at a dotted path; None where there is none."""
     found: Any = table
     for key in path.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            return False
-        found = found[key]
-    return True
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _preset(name: str) -> SearchConfig:
@@ -152,7 +150,7 @@ def _preset(name: str) -> SearchConfig:
 def _preset_for(given: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     """The preset made for the data that is asked for."""
     named = {"digits": "digits", "patches": "patches32", "shapes": "shapes16"}
-    wanted = flags.get("data") or given.get("task", {}).get("data", {}).get("name") or "digits"
+    wanted = flags.get("data") or _at(given, "task.data.name") or "digits"
     return named.get(str(wanted), "folder")
 
 
@@ -205,9 +203,22 @@ def check(config: SearchConfig) -> SearchConfig:
         )
     data.check(config.task.data)
     _check_resolutions(config)
-    for params in anchors(config.space):
-        build(config.space, params, config.task.teacher.unet, config.distillation)
+    _check_choices(config)
     return config
+
+
+def _check_choices(config: SearchConfig) -> None:
+    """Build each choice once, for a draw that cannot be built would end the search."""
+    space, about = config.space, (config.task.teacher.unet, config.distillation)
+    first = {d.name: d.choices[0] for d in space.dimensions}
+    for params in (first, *anchors(space)):
+        build(space, params, *about)
+    for dimension in space.dimensions:
+        for choice in dimension.choices:
+            try:
+                build(space, {**first, dimension.name: choice}, *about)
+            except SpecError as error:
+                raise ConfigError(f"space.{dimension.name} {choice!r}: {error}") from error
 
 
 def _check_resolutions(config: SearchConfig) -> None:

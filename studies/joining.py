@@ -91,6 +91,7 @@ def _config(joining: Joining, workspace: Path) -> SearchConfig:
         storage=joining.storage,
         artifacts=joining.artifacts or attributes.get(PLACE, ""),
         workers=joining.workers,
+        timeout_s=0.0,  # of the search's own run
         track=False,
     )
 

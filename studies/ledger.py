@@ -9,6 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 TRAINED = ("complete", "pruned")
 CARRIED = "from"  # marks a trial of an earlier study, scored there: STUDY:NUMBER
+SUGGESTED = "suggested_by"  # marks one that tries the choices of such a trial again
+REQUEUED = "requeued"  # marks a trial that was put back, for another to evaluate its candidate
 DUPLICATES = 5  # in a row, each after many redraws: the space has nothing new
 
 
@@ -19,8 +21,10 @@ def state(trial: FrozenTrial) -> str:
         trial: of Optuna.
 
     Returns:
-        complete, pruned, infeasible, duplicate, failed, running or waiting.
+        complete, pruned, infeasible, duplicate, failed, requeued, running or waiting.
     """
+    if REQUEUED in trial.user_attrs:
+        return REQUEUED
     if trial.state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL):
         return {"RUNNING": "running", "WAITING": "waiting", "FAIL": "failed"}[trial.state.name]
     return str(trial.user_attrs.get("state", trial.state.name.lower()))
@@ -31,7 +35,7 @@ def hashes(trials: Iterable[FrozenTrial], but: int = -1) -> set[str]:
     return {
         str(t.user_attrs["spec_hash"])
         for t in trials
-        if "spec_hash" in t.user_attrs and t.number != but and "requeued" not in t.user_attrs
+        if "spec_hash" in t.user_attrs and t.number != but and REQUEUED not in t.user_attrs
     }
 
 
@@ -39,7 +43,7 @@ def original(trials: Iterable[FrozenTrial], spec_hash: str, but: int) -> FrozenT
     """The trial that scored this candidate, or is scoring it; None where it is new."""
     for trial in trials:
         known = trial.user_attrs.get("spec_hash") == spec_hash and trial.number != but
-        if known and state(trial) not in ("failed", "waiting", "duplicate"):
+        if known and state(trial) not in ("failed", REQUEUED, "waiting", "duplicate"):
             return trial
     return None
 
@@ -77,7 +81,7 @@ def standing(trials: Sequence[FrozenTrial]) -> Standing:
     Returns:
         The counts.
     """
-    own = (t for t in trials if not {"requeued", CARRIED} & t.user_attrs.keys())
+    own = (t for t in trials if not {REQUEUED, CARRIED} & t.user_attrs.keys())
     states = [state(t) for t in own]
     ended = [s for s in states if s not in ("running", "waiting")]
     since = _after_last(ended, TRAINED)

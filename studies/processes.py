@@ -123,7 +123,8 @@ def call(
     Raises:
         AdoNasError: one that the child raised.
         KeyboardInterrupt: after the child has been asked to stop, and has or was ended.
-        RuntimeError: the child broke, with its traceback, or died.
+        ProcessDied: the child was ended from outside.
+        RuntimeError: the child broke, with its traceback.
     """
     child = Child(target, *args)
     try:
@@ -164,7 +165,10 @@ def _outcome(child: Child, progress: Progress) -> Any:
                 reraise(event)
         if not running:
             code = child.process.exitcode
-            raise RuntimeError(f"a process of the search died with exit code {code}")
+            raise errors.ProcessDied(
+                f"a process of the search died with exit code {code}; if memory ran out, a "
+                "smaller --memory-budget-mb may help; the same command goes on from here"
+            )
         wait([child])
 
 

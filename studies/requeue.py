@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.folders import trial_folder
 from studies.heartbeat import Watch
+from studies.ledger import REQUEUED
 from studies.liveness import killed, lives
 from studies.session import Session
 from studies.settlement import TRAINED, settle_crash, settle_failure
@@ -136,7 +137,7 @@ def _start_over(session: Session, trial: FrozenTrial, cause: str, crashes: int) 
     if params and not later:
         marks = {"retry_of": trial.number, "crashes": crashes}
         session.study.enqueue_trial(params, user_attrs=marks)
-    _end(session, trial, {"reason": cause, "requeued": True})
+    _end(session, trial, {"reason": cause, REQUEUED: True})
 
 
 def _end(session: Session, trial: FrozenTrial, marks: dict[str, Any]) -> None:

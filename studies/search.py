@@ -178,7 +178,8 @@ def _done(session: Session) -> bool:
     """Whether the study has all it is to have, so that nothing needs to be prepared."""
     config = session.config
     now = standing(session.trials())
-    return "facts" in session.study.user_attrs and now.done(config.trials, config.patience)
+    enough = now.done(config.trials, config.patience) and not now.running
+    return enough and "facts" in session.study.user_attrs
 
 
 def _prepare(session: Session, progress: Progress, meanwhile: Callable[[], None]) -> None:

@@ -150,30 +150,32 @@ def bind(session: Session, facts: dict[str, Any]) -> None:
         facts: plain JSON.
 
     Raises:
-        StudyError: device, data, teacher, trajectories or features differ.
+        StudyError: device, data, teacher, trajectories or features differ, or the settings do:
+            somebody else began to prepare the study meanwhile.
     """
     name = session.config.study
     with session.store.lock(name):
-        attributes = session.study.user_attrs
+        attributes, taken = session.study.user_attrs, _taken(session.store)
+        refuse_changes(name, completed(attributes["settings"]), settings(session.config), taken)
         if "facts" in attributes:
-            before, now = surroundings(attributes["facts"]), surroundings(facts)
-            refuse_changes(name, before, now, _taken(session.store))
+            refuse_changes(name, surroundings(attributes["facts"]), surroundings(facts), taken)
             return
         session.study.set_user_attr("facts", facts)
         session.study.set_user_attr("reference_point", list(session.reference_point))
 
 
 def _identify(store: Store, study: optuna.Study, config: SearchConfig) -> None:
-    """Write the settings into a new study, or compare them with an old one's."""
-    now = settings(config)
-    if "settings" in study.user_attrs:
-        before = completed(study.user_attrs["settings"])
-        refuse_changes(config.study, before, now, _taken(store))
-    else:
+    """Write the settings into a study that is not prepared yet, or compare them with its own."""
+    now, known = settings(config), study.user_attrs
+    if "facts" in known:
+        refuse_changes(config.study, completed(known["settings"]), now, _taken(store))
+        return
+    if "id" not in known:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # names appear in the dashboard
             study.set_metric_names(list(METRICS))
         study.set_user_attr("id", secrets.token_hex(8))
+    if known.get("settings") != now:
         study.set_user_attr("settings", now)
 
 

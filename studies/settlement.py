@@ -17,6 +17,7 @@ from objectives.scores import Outcome
 from studies.axes import VALUES, axes
 from studies.folders import trial_folder
 from studies.heartbeat import BEAT
+from studies.ledger import CARRIED, SUGGESTED
 from studies.session import Session
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 ARTIFACTS = ("samples.png", "spec.json", "sampler.json", "model.safetensors", "card.json")
 TRAINED = "trained"  # holds the outcome of a trial that was trained and is still to be timed
-JOINED = "joined"  # whether its files were made in a workspace that is not the search's
-OWN = ("worker", "retry_of", BEAT, TRAINED)  # attributes of one trial alone
+OWN = ("worker", "retry_of", "crashes", "anchor", CARRIED, SUGGESTED, BEAT, TRAINED)
+"""Attributes of one trial alone, not of its candidate."""
 
 
 def attach(session: Session, trial: optuna.Trial) -> None:
@@ -71,8 +72,6 @@ def settle(session: Session, claim: Claim, outcome: Outcome) -> str:
         "reason": outcome.reason,
         "folder": str(folder.relative_to(session.workspace)) if folder.exists() else "",
     }
-    if session.joined:
-        attributes[JOINED] = True
     _write(session, claim.trial, attributes, outcome.constraints)
     if outcome.state == "complete":
         session.study.tell(claim.trial, axes(outcome.values, session.floor))
@@ -116,7 +115,6 @@ def hand_over(session: Session, claim: Claim, outcome: Outcome) -> str:
     """
     kept = dataclasses.asdict(outcome)
     kept["attributes"] = {k: _plain(v) for k, v in outcome.attributes.items()}
-    claim.trial.set_user_attr(JOINED, session.joined)
     claim.trial.set_user_attr(TRAINED, json.dumps(kept))
     claim.trial.set_user_attr("worker", "")
     return "trained"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ado_nas.errors import StudyError, WorkspaceError
+from ado_nas.errors import ProcessDied, StudyError, WorkspaceError
 from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
 from studies.heartbeat import Watch
@@ -20,7 +20,7 @@ from studies.session import Session
 from studies.worker import Ended, run_worker
 
 FAILURES = 3  # trials in a row that a bug may break before the search stops
-DEATHS = 6  # of workers in a row, without a trial that ends
+DEATHS = 6  # of workers in a row, without a trial that one ends: three candidates at least
 STALE_SECONDS = 5.0  # between looks for trials whose worker, of whatever search, has died
 
 
@@ -66,7 +66,8 @@ class Crew:
 
         Raises:
             AdoNasError: what a worker raised.
-            RuntimeError: a worker broke, or too many died or failed in a row.
+            ProcessDied: too many died in a row.
+            RuntimeError: a worker broke, or too many trials failed in a row.
         """
         wait([m.child for m in self.members])
         for member in list(self.members):
@@ -137,7 +138,10 @@ class Crew:
         """Start another worker for one that died, unless too many did."""
         self.deaths += 1
         if self.deaths >= DEATHS or failed >= FAILURES:
-            raise RuntimeError(f"workers keep dying; {lost}. Run again with --workers 1")
+            raise ProcessDied(
+                f"workers keep dying; {lost}; if memory runs out, fewer --workers or a smaller "
+                "--memory-budget-mb may help; the same command goes on from here"
+            )
         self.start(member.index)
 
 
@@ -163,7 +167,7 @@ def supervise(
         How many trials these workers ended, by state.
 
     Raises:
-        AdoNasError: what a worker raised.
+        AdoNasError: what a worker raised, or too many died.
         KeyboardInterrupt: after the workers have stopped; a second one kills them.
         RuntimeError: a bug stopped the search.
     """

@@ -129,6 +129,10 @@ def test_help_answers_at_once() -> None:
         ("schedule {model} --mean-nfe 4 --solvers heun --workspace {w}", "add one of ddim"),
         ("schedule nobody:supernet --workspace {w}", "no study 'nobody'"),
         ("schedule {model} --workspace {w}", "does not say what data"),
+        ("schedule {model} --out {empty} --workspace {w}", "is a folder"),
+        ("sample {model} --out {file}/x --workspace {w}", "cannot be written"),
+        ("optimize --preset smoke --out {file}/x --workspace {w}", "cannot be written"),
+        ("compare a b --html {empty} --workspace {w}", "is a folder"),
         ("sample {model} --schedule {toml} --workspace {w}", "no schedule in"),
         ("sample {model} --schedule {empty} --workspace {w}", "holds no policy"),
         ("sample nobody:3 --workspace {w}", "no model at"),
@@ -217,7 +221,7 @@ def test_doctor_plans_a_model_as_its_card_says_it_was_trained(
 ) -> None:
     unet = build_unet(UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)))
     save_model(tmp_path, unet, SamplerSpec(), karras_levels(2, 0.1, 1.0), card)
-    found = cli._patient(None, str(tmp_path), None, tmp_path)
+    found = cli._patient(None, str(tmp_path), None, None, tmp_path)
     assert (found.batch, found.alone, found.sampled) == (batch, alone, 100)
     assert found.spec == unet.spec
 
@@ -269,18 +273,27 @@ def test_model_is_named_by_a_way_to_pick(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     front = [trial(0, 1.0, 50.0, 5.0), trial(1, 0.92, 4.0, 1.5), trial(2, 0.75, 3.0, 1.4)]
-    monkeypatch.setattr("studies.record.load", lambda *_: study(*front, best=1))
+    asked: list[str] = []
+
+    def load(storage: str, *_: object) -> object:
+        asked.append(storage)
+        return study(*front, best=1)
+
+    monkeypatch.setattr("studies.record.load", load)
+    monkeypatch.setattr("studies.storage.study_names", lambda _: ["s"])
     for member in front:
         shutil.copytree(model, tmp_path / "studies" / "s" / "trials" / str(member.number))
+    url = "postgresql://somewhere"
     for how, number in (
         ("best", 1),
         ("knee", 1),
         ("latency=3.5", 2),
         ("weights=quality:2,latency:0.001", 0),
     ):
-        found = cli._model_folder(f"s:{how}", tmp_path)
-        assert found == cli._model_folder(f"s:{number}", tmp_path)
-    where = ("--workspace", str(tmp_path))
+        found = cli._model_folder(f"s:{how}", url, tmp_path)
+        assert found == cli._model_folder(f"s:{number}", url, tmp_path)
+    assert asked and all(name.endswith("://somewhere") for name in asked)
+    where = ("--storage", url, "--workspace", str(tmp_path))
     code, out, err = call(monkeypatch, capsys, "sample", "s:kneee", *where)
     assert (code, out) == (2, "")
     assert re.fullmatch(r"error: pick 'kneee'[^\n]+; ways to pick: best, knee, [^\n]+\n", err)

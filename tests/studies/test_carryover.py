@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,10 @@ from optuna.trial import TrialState
 
 from ado_nas.errors import ConfigError, StudyError
 from ado_nas.progress import silent
+from ado_nas.specs import to_dict
 from search_spaces.space import Space
 from studies.carryover import (
     DONE,
-    SUGGESTED,
     best_first,
     carry_over,
     check_source,
@@ -27,7 +28,7 @@ from studies.claims import claim
 from studies.collection import collect, restore
 from studies.config import SearchConfig
 from studies.history import study_record
-from studies.ledger import CARRIED, standing
+from studies.ledger import CARRIED, DUPLICATES, SUGGESTED, standing
 from studies.search import search
 from studies.session import Session
 from studies.worker import Ended
@@ -76,6 +77,21 @@ def test_scores_are_carried_where_the_task_is_the_same(
     assert len(set(hashes)) == len(hashes)
     again = (session.workspace / "evaluated.log").read_text().splitlines()[len(log) :]
     assert not {line.split()[0] for line in again} & {line.split()[0] for line in log}
+
+
+def test_space_that_was_carried_over_whole_is_done(
+    make_session: Make, run_worker_here: Run
+) -> None:
+    space = Space(widths=("8-16",), patch=(2,), blocks=("1-1",), activation=("relu",))
+    space = dataclasses.replace(space, attention=("none",), schedule=("karras",), steps=(1, 2))
+    session = make_session(study="earlier", trials=2, space=to_dict(space))
+    run_worker_here(session)
+    session.study.set_user_attr("config", to_dict(session.config))
+    session = make_session(study="later", warm_start="earlier", trials=3, space=to_dict(space))
+    told(session)
+    assert [e.state for e in run_worker_here(session)] == ["duplicate"] * DUPLICATES
+    states = study_record(session.study, session.workspace).states
+    assert (states["carried"], states["duplicate"]) == (2, DUPLICATES)
 
 
 def test_damaged_model_of_a_carried_trial_is_fetched_again(

@@ -133,7 +133,22 @@ def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("trials = [", "is not TOML"), ("trial = 3", "mine.toml: SearchConfig has no field 'trial'")],
+    [
+        ("trials = [", "is not TOML"),
+        ("trial = 3", "mine.toml: SearchConfig has no field 'trial'"),
+        ('[task]\ndata = "shapes"', "mine.toml: TaskSpec.data"),
+        ('task = "digits"', "mine.toml: SearchConfig.task"),
+        ("[space]\npatch = [0]", r"space.patch \(0,\): give at least 1"),
+        ("[space]\nhead_dim = [0]", r"space.head_dim \(0,\): give at least 1"),
+        (
+            '[space]\nanchors = ["none"]\nwidths = ["16-16", "10-10"]',
+            r"space.widths '10-10': widths \(10, 10\)",
+        ),
+        (
+            '[space]\nanchors = ["none"]\nwidths = ["16-16", "8-8-8-8-8"]',
+            "space.widths '8-8-8-8-8': resolution 16 does not divide by 16",
+        ),
+    ],
 )
 def test_resolve_names_the_file_when_it_cannot_be_used(
     tmp_path: Path, text: str, said: str
@@ -141,7 +156,7 @@ def test_resolve_names_the_file_when_it_cannot_be_used(
     file = tmp_path / "mine.toml"
     file.write_text(text)
     with pytest.raises(AdoNasError, match=said):
-        resolve("digits", file)
+        resolve(None, file)
 
 
 def test_resolve_names_the_nearest_preset_or_the_missing_file(tmp_path: Path) -> None:

@@ -170,6 +170,18 @@ def test_collecting_does_not_wait_for_a_store_that_is_away(
     assert collect(session) == [0, 1]
 
 
+def test_models_of_a_lost_workspace_come_from_the_artifact_store(
+    make_session: Make, run_worker_here: Run
+) -> None:
+    session = prepared(make_session(trials=2))
+    run_worker_here(session)
+    weights = trial_folder(session.workspace, "fake", 1) / "model.safetensors"
+    before = weights.read_bytes()
+    shutil.rmtree(session.workspace / "studies")
+    assert collect(session) == [0, 1]
+    assert weights.read_bytes() == before
+
+
 def test_search_measures_what_others_ended_while_nobody_searched(
     make_session: Make, far: Callable[[Session], Session], run_worker_here: Run
 ) -> None:
@@ -201,6 +213,21 @@ def test_trial_trained_elsewhere_waits_and_is_timed_by_the_study_itself(
         assert trial.values == pytest.approx(module.scores(candidate))
         assert trial.attributes["timed"] and trial.constraints["retention"] <= 0
         assert Path(trial.folder, "card.json").exists()
+
+
+def test_search_is_not_done_while_a_trial_is_still_to_be_timed(
+    make_session: Make, far: Callable[[Session], Session]
+) -> None:
+    session = prepared(make_session(trials=2))
+    assert train(far(session), 1) == ["trained"]
+    enough = dataclasses.replace(session.config, trials=1, patience=1)
+    trial = session.study.ask()
+    for name, value in {"worker": "host/a", "state": "infeasible"}.items():
+        trial.set_user_attr(name, value)
+    session.study.tell(trial, state=TrialState.PRUNED)
+    assert standing(session.trials()).done(1, 1)
+    record = search(enough, session.workspace, silent)
+    assert [t.state for t in record.trials] == ["complete", "infeasible"]
 
 
 def test_training_is_kept_when_the_one_who_times_dies(

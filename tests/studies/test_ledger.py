@@ -26,6 +26,7 @@ def trials(*states: str) -> list[FrozenTrial]:
 
 def test_states_are_told_apart_when_optuna_has_one_name_for_them() -> None:
     names = ["complete", "pruned", "infeasible", "duplicate", "failed", "running", "waiting"]
+    names += ["requeued"]
     assert [state(t) for t in trials(*names)] == names
 
 

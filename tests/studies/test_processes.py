@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ado_nas.errors import NegativeVerdict
+from ado_nas.errors import NegativeVerdict, ProcessDied
 from ado_nas.progress import silent
 from studies.liveness import killed, lives
 from studies.processes import Child, call
@@ -39,7 +39,7 @@ def test_call_raises_what_the_child_raised() -> None:
         call(fake_targets.refuse, progress=silent)
     with pytest.raises(RuntimeError, match=r"(?s)broke.*KeyError"):
         call(fake_targets.broken, progress=silent)
-    with pytest.raises(RuntimeError, match="exit code -9"):
+    with pytest.raises(ProcessDied, match="exit code -9"):
         call(fake_targets.die, progress=silent)
 
 

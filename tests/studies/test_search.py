@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from search_spaces.space import anchors
 from studies.config import SearchConfig
 from studies.record import StudyRecord, TrialRecord
 from studies.search import _enqueue_anchors, _require_feasible, plan, search
-from studies.session import Session, open_session
+from studies.session import Session, bind, open_session
 
 Make = Callable[..., SearchConfig]
 Faults = Callable[..., None]
@@ -95,7 +96,7 @@ def test_search_survives_workers_that_crash(
     assert record.trained == 3
     crashed = [t for t in record.trials if "exit code -9" in t.reason]
     # Tried again once, then given up.
-    assert [t.state for t in crashed] == ["failed", "pruned"]
+    assert [t.state for t in crashed] == ["requeued", "pruned"]
     assert crashed[1].attributes["retry_of"] == crashed[0].number
     assert "exit code -9, 2 times" in crashed[1].reason
     assert set(evaluated(tmp_path).values()) == {1, 2}
@@ -180,6 +181,20 @@ def test_search_refuses_when_the_settings_or_the_device_changed(
     faults(teacher="another")
     with pytest.raises(StudyError, match="another teacher"):
         search(make_config(trials=1), tmp_path, silent)
+
+
+def test_settings_may_change_until_the_study_is_prepared(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(make_config(trials=1), tmp_path)  # as by a teacher that was refused
+    facts = importlib.import_module("fake_evaluation").prepare(
+        session.config.task, tmp_path, silent
+    )
+    record = search(make_config(trials=1, seed=1), tmp_path, silent)
+    assert record.config["seed"] == 1 and record.trained == 1
+    with pytest.raises(StudyError, match="seed was 1 and is now 0"):
+        bind(session, facts)  # who began before that
+    session.store.close()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from studies.record import StudyRecord, TrialRecord
 from studies.tracking import mirror, sync, tracking_uri
 
-STATES = ["complete", "pruned", "infeasible", "duplicate", "failed", "running"]
+STATES = ["complete", "pruned", "infeasible", "duplicate", "failed", "requeued", "running"]
 
 
 def trial(number: int, state: str, **changes: Any) -> TrialRecord:
@@ -66,12 +66,12 @@ def runs(workspace: Path, study_id: str) -> dict[str, Any]:
 
 def test_mirror_has_a_parent_and_a_child_for_each_ended_trial(workspace: Path) -> None:
     record = study(*(trial(i, s) for i, s in enumerate(STATES)))
-    assert sync(record, workspace) == 5
+    assert sync(record, workspace) == 6
     found = runs(workspace, "a")
     parent = found.pop("study")
-    assert set(found) == {"0", "1", "2", "3", "4"}
-    wanted = ["FINISHED", "KILLED", "KILLED", "FINISHED", "FAILED"]
-    assert [found[str(i)].info.status for i in range(5)] == wanted
+    assert set(found) == set("012345")
+    wanted = ["FINISHED", "KILLED", "KILLED", "FINISHED", "FAILED", "KILLED"]
+    assert [found[str(i)].info.status for i in range(6)] == wanted
     assert {r.data.tags["mlflow.parentRunId"] for r in found.values()} == {parent.info.run_id}
     assert parent.data.metrics["hypervolume"] == 4.5
     assert parent.data.params["task.data.seed"] == "0"
