@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ado_nas.files import write_json
 from ado_nas.progress import silent
 from ado_nas.specs import from_dict
 from objectives.scores import Limits
@@ -106,7 +106,7 @@ def claim_at_once(tmp_path: Path) -> Callable[[Session], list[Claim]]:
 @pytest.fixture
 def faults(tmp_path: Path) -> Callable[..., None]:
     def write(**wanted: Any) -> None:
-        (tmp_path / "fake.json").write_text(json.dumps(wanted))
+        write_json(tmp_path / "fake.json", wanted)  # whole, whoever reads it meanwhile
 
     return write
 
@@ -162,7 +162,7 @@ def _binaries() -> Path | None:
     return next((p for p in places if (p / "pg_ctl").exists()), None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A running PostgreSQL server."""
     pytest.importorskip("psycopg", reason="extra postgresql is not installed")

@@ -97,8 +97,11 @@ def test_beating_counts_in_the_trial_until_the_block_ends(
     session = make_session()
     got = claim(session, "elsewhere/a")
     assert isinstance(got, Claim)
+    until = time.monotonic() + 60
     with beating(session.store, got.trial._trial_id):
-        time.sleep(0.2)
+        while running(session).user_attrs.get(BEAT, 0) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
     count = running(session).user_attrs[BEAT]
     assert count > 1
     time.sleep(0.1)
@@ -106,13 +109,16 @@ def test_beating_counts_in_the_trial_until_the_block_ends(
 
 
 def test_beating_ends_quietly_when_the_trial_was_put_back(
-    make_session: Make, monkeypatch: pytest.MonkeyPatch
+    make_session: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
     session = make_session()
     got = claim(session, "elsewhere/a")
     assert isinstance(got, Claim)
     session.study.tell(got.trial, state=TrialState.FAIL)
-    with beating(session.store, got.trial._trial_id):
-        time.sleep(0.05)
+    until = time.monotonic() + 60
+    with beating(session.store, got.trial._trial_id), caplog.at_level("INFO"):
+        while "no more signs of life" not in caplog.text:
+            assert time.monotonic() < until
+            time.sleep(0.02)
     assert BEAT not in session.trials()[0].user_attrs

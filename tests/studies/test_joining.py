@@ -338,7 +338,7 @@ if __name__ == "__main__":
     from studies.config import SearchConfig
     from studies.search import search
     config = SearchConfig(
-        study="fake", preset="fake", evaluator="fake_evaluation", trials=8, workers=1, recycle=3,
+        study="fake", preset="fake", evaluator="fake_evaluation", trials=8, workers=1, finalists=0,
         track=False, limits=Limits(min_retention=0.0), storage=sys.argv[2],
     )
     search(config, Path(sys.argv[1]), lambda *a: None)

@@ -135,14 +135,20 @@ def test_training_of_another_machine_is_taken_over_once_it_is_silent(
     planned: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 1.5)
+    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 3.0)
     number = planned.study.user_attrs[CHOSEN]["numbers"][0]
     there = Training(number, 1)
     planned.study.set_user_attr(there.key, {"worker": "elsewhere/w", "crashes": 0})
-    until = time.monotonic() + 2.5
+    looked: list[float] = []
+
+    def orders() -> str:
+        """Finish when it has waited, with nothing else to do, for longer than silence lasts."""
+        if sum("state" in row for row in rows(planned).values()) == 3:
+            looked.append(time.monotonic())
+        return "finish" if looked and looked[-1] - looked[0] > 4.0 else ""
+
     evaluator = sys.modules["fake_evaluation"].FakeEvaluator(planned.workspace)
     with heartbeat.counting(planned.store, partial(_beat, planned, there, "elsewhere/w")):
-        orders = lambda: "finish" if time.monotonic() > until else ""  # noqa: E731
         assert len(list(train_again(planned, evaluator, "host/w", orders))) == 3
     assert rows(planned)[there.key]["worker"] == "elsewhere/w"
     assert len(train(planned)) == 1

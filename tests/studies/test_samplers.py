@@ -126,7 +126,7 @@ def limited(name: str, trained: int, seed: int = 0) -> tuple[list[bool], list[bo
     return proposed[: len(met)], met
 
 
-@pytest.mark.parametrize("trials", [12, 24, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [12, 24])
 @pytest.mark.parametrize("name", ["tpe", "nsga2"])
 def test_model_proposes_most_trials_of_a_small_budget(name: str, trials: int) -> None:
     proposed, met = limited(name, trials)

@@ -15,7 +15,7 @@ from ado_nas.measure import lock
 
 pytestmark = pytest.mark.usefixtures("own_lock")
 
-MOMENT = 0.05
+MOMENT = 0.15
 
 
 def started(work: Callable[[], None]) -> threading.Thread:
