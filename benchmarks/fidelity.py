@@ -27,6 +27,7 @@ from search_spaces.space import Space
 
 JUDGED = 24
 FULL = 3  # times the iterations of a trial
+SCHEMA = 2  # raise it when candidates come to other scores
 DRAWN = 10  # candidates for each that is taken, to cover all choices
 SPACE = Space(
     widths=("8-16", "16-16", "16-24", "24-16", "24-24"),
@@ -95,7 +96,7 @@ def run(
     floor = facts["reference"]["floor"]
     rows = []
     for candidate in candidates if row is None else candidates[row : row + 1]:
-        folder = workspace / "benchmarks" / "fidelity" / digest(task)
+        folder = workspace / "benchmarks" / "fidelity" / digest(SCHEMA, task)
         rows.append(_row(evaluator, candidate, seed, folder, floor))
         progress("candidates, twice each", len(rows), len(candidates) if row is None else 1)
     return {"rows": rows, "full_over_trial": FULL, **_verdict(rows)}

@@ -81,6 +81,16 @@ class Slice:
         assign(self._network, self.parameters(wide).items())
         return self._network
 
+    def copy(self, wide: Mapping[str, mx.array]) -> UNet:
+        """The narrow network, which later calls leave as it is.
+
+        Args:
+            wide: the wide network's parameters by name.
+        """
+        found = unet_of(self.spec)
+        assign(found, self.parameters(wide).items())
+        return found
+
 
 def _part(pick: Pick) -> Part:
     last = () if pick.last is None else _runs(pick.last)

@@ -50,8 +50,9 @@ class SteppedUNet(UNet):
         """The evaluated network of each step, cut once for these weights."""
         if self._steps.cut is None:
             wide = dict(named_arrays(self.parameters()))
-            self._steps.cut = [s.network(wide) for s in self.slices]
-            mx.eval([n.parameters() for n in self._steps.cut])
+            made = {s: s.copy(wide) for s in self.slices}
+            self._steps.cut = [made[s] for s in self.slices]
+            mx.eval([n.parameters() for n in made.values()])
         return self._steps.cut
 
 

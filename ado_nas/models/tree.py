@@ -35,3 +35,4 @@ def assign(model: nn.Module, arrays: Iterable[tuple[str, mx.array]]) -> None:
         for key in path:
             holder = holder[int(key) if isinstance(holder, list) else key]
         holder[int(leaf) if isinstance(holder, list) else leaf] = value
+    model.update({})  # for a network that has to know

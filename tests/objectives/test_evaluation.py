@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ado_nas.bench import open_bench
 from ado_nas.distillation.adaptation import Measure
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import ModelError, NegativeVerdict, StudyError
@@ -22,6 +23,7 @@ from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
 from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.unet import named_parameters
+from ado_nas.reference import pictured
 from ado_nas.specs import (
     Candidate,
     CurriculumSpec,
@@ -234,8 +236,11 @@ def test_student_of_two_widths_runs_each_step_at_its_own(
     found, whole = outcome.attributes, cost(STUDENT.unet)
     assert found["size_mb"] == whole.size_mb
     assert found["macs_per_image"] == cost(narrow).macs + whole.macs
-    model = load_model(tmp_path).unet
-    assert isinstance(model, SteppedUNet) and model.shares == (0.5, 1.0)
+    model = load_model(tmp_path)
+    assert isinstance(model.unet, SteppedUNet) and model.unet.shares == (0.5, 1.0)
+    bench = open_bench(TASK, prepared[0])
+    images = pictured(bench, model.unet, model.sampler, model.levels)
+    assert bench.judge.score(images).gap == pytest.approx(outcome.values["gap"], rel=1e-6)
 
 
 @pytest.mark.slow

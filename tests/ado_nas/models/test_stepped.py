@@ -18,7 +18,7 @@ from ado_nas.models.inherit import inherit
 from ado_nas.models.stepped import SteppedUNet, build_network, held_bytes, networks
 from ado_nas.models.unet import UNet, build_unet, named_parameters
 from ado_nas.specs import SamplerSpec, UNetSpec
-from ado_nas.training.step import gradients
+from ado_nas.training.step import Stepper, gradients, schedule
 from ado_nas.widths import narrowed
 
 SPEC = UNetSpec(
@@ -82,6 +82,31 @@ def test_networks_follow_the_weights() -> None:
     model.load_weights(list(named_parameters(stepped(seed=4))))
     assert not np.array_equal(np.array(model.networks[0].conv_in.bias), before)
     assert model.networks[0] is model.networks[2]  # steps of one width share theirs
+
+
+def test_networks_follow_a_training_and_its_average() -> None:
+    model = stepped()
+    assert model.networks  # as those who time a model ask for, before it is trained
+    rng = np.random.default_rng(0)
+    x, target = (mx.array(rng.standard_normal((6, 8, 8, 1)).astype(np.float32)) for _ in "ab")
+    sigma = mx.array(LEVELS[np.arange(6) % 3].astype(np.float32))
+    stepper = Stepper(model, stepped_loss, schedule(1e-2, 0, 9), 0.9)
+    for _ in range(2):
+        stepper(x, sigma, target, mx.zeros(6, mx.int32))
+
+    def agree() -> bool:
+        pairs = zip(model.networks, alone(model), strict=True)
+        sides = [[dict(named_parameters(one)) for one in pair] for pair in pairs]
+        return all(np.array_equal(a[name], b[name]) for a, b in sides for name in a)
+
+    assert agree()
+    with stepper.averaged():
+        before = model.networks[0]
+        assert agree() and model.networks[0] is before
+    assert agree() and model.networks[0] is not before
+    stepper(x, sigma, target, mx.zeros(6, mx.int32))
+    stepper.load_average()
+    assert agree()
 
 
 def test_another_number_of_steps_is_refused() -> None:
