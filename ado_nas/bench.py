@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from ado_nas.data import Dataset, load, pyramid
 from ado_nas.diffusion.sampling import balanced_labels, noise
 from ado_nas.distillation.supernet import train_supernet
 from ado_nas.distillation.trajectories import Bank, build_bank
-from ado_nas.errors import ModelError
+from ado_nas.errors import Diverged, ModelError, NegativeVerdict
 from ado_nas.modelfolder import CARD, Model, load_model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
@@ -102,6 +104,7 @@ def open_bench(task: TaskSpec, workspace: Path, progress: Progress = silent) -> 
     Raises:
         DataError: the dataset cannot be had.
         ModelError: a given teacher does not fit the data.
+        NegativeVerdict: teacher, trajectories or supernet come to values that are not finite.
         OutOfMemory: the memory budget is too small to train the teacher or supernet.
     """
     with accounting(task.memory_budget_mb):
@@ -128,18 +131,32 @@ def _opened(task: TaskSpec, cache: Path, progress: Progress) -> Bench:
     judge = Judge(features, dataset.held_out.halves()[0], dataset.train, task.quality)
     smaller = {s: _judge_at(s, dataset, task, cache, progress) for s in task.quality.resolutions}
     lap("features")
-    teacher = given or _trained(task, dataset, cache / "teachers", progress)
+    slower = f"lower task.teacher.learning_rate ({task.teacher.learning_rate:g})"
+    with _converging("the teacher", slower):
+        teacher = given or _trained(task, dataset, cache / "teachers", progress)
     unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
     task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
-    bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
+    with _converging("sampling the teacher", "give another --teacher" if given else slower):
+        bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
     lap("trajectories")
     supernet = None
     if task.supernet.iterations:
-        folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
+        slower = f"lower task.supernet.learning_rate ({task.supernet.learning_rate:g})"
+        with _converging("the supernet", slower):
+            folder = train_supernet(task.supernet, teacher, bank, cache / "supernets", progress)
         supernet = load_model(folder)
         lap("supernet")
     return Bench(task, dataset, teacher, bank, features, judge, seconds, supernet, smaller)
+
+
+@contextlib.contextmanager
+def _converging(part: str, advice: str) -> Iterator[None]:
+    """A part that every candidate needs, and that no trial can be pruned for, must come out."""
+    try:
+        yield
+    except Diverged as error:
+        raise NegativeVerdict(f"{part} diverged: {error}; {advice}") from None
 
 
 def _judge_at(
