@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ado_nas.device import environment
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.diffusion.schedules import named_levels
-from ado_nas.diffusion.solvers import steps
 from ado_nas.errors import Diverged, NegativeVerdict
 from ado_nas.files import building, read_json, write_json
 from ado_nas.images import save_grid
@@ -32,7 +31,7 @@ from ado_nas.progress import Progress
 from ado_nas.quality.figures import compared, figures, gaussian
 from ado_nas.quality.judge import Judge
 from ado_nas.runtime import all_cores
-from ado_nas.specs import SamplerSpec, SupernetSpec, digest, to_dict
+from ado_nas.specs import SamplerSpec, SupernetSpec, digest, steps, to_dict
 from ado_nas.training.budget import in_parts
 
 SCHEMA = 3  # raise it when these figures change
@@ -54,13 +53,6 @@ def sampler_levels(bench: Bench, sampler: SamplerSpec) -> Levels:
         bank.costs,
         bank.levels,
     )
-
-
-def training_free(bench: Bench) -> Iterator[SamplerSpec]:
-    """The samplers a user could switch to without training anything, cheapest first."""
-    for nfe in bench.task.training_free_nfe:
-        for solver, schedule in bench.task.training_free:
-            yield SamplerSpec(solver, schedule, nfe, bench.task.reference.guidance)
 
 
 def yardstick(bench: Bench, reference: Mapping[str, Any]) -> Yardstick | None:
@@ -318,7 +310,7 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         "samples": str(folder / "samples.png"),
         "teacher": str(teacher.folder or ""),
     }
-    rows = [_row(bench, s, reference, yard, seed, progress) for s in training_free(bench)]
+    rows = [_row(bench, s, reference, yard, seed, progress) for s in task.samplers]
     return {
         "reference": reference,
         "training_free": rows,

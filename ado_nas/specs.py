@@ -50,8 +50,20 @@ _WORDS = {
 }
 DATASETS = ("digits", "patches", "shapes")
 ADAPTATIONS = ("none", "prune", "grow")
+MIN_JUDGED = 16  # images that can be judged, at least
+AT_LEAST_0, AT_LEAST_1, SHARE = (0, math.inf), (1, math.inf), (0, 1)
 LATER = {"later": True}
 """Marks a field that came after its class: at its default it does not count in a hash."""
+
+
+def _within(part: str, spec: Any, span: tuple[float, float], *names: str) -> None:
+    """Refuse numbers of a spec that are not from `span`, or not finite."""
+    least, most = span
+    for name in names:
+        value = getattr(spec, name)
+        if not least <= value <= most or math.isinf(value):
+            wanted = f"at least {least}" if math.isinf(most) else f"{least} to {most}"
+            raise SpecError(f"{part}.{name} {value}: give {wanted}")
 
 
 @dataclass(frozen=True)
@@ -414,6 +426,9 @@ class TeacherSpec:
     curriculum: CurriculumSpec = field(default=CurriculumSpec(), metadata=LATER)
 
     def __post_init__(self) -> None:
+        _within("task.teacher", self, AT_LEAST_0, "iterations", "warmup", "learning_rate", "seed")
+        _within("task.teacher", self, AT_LEAST_1, "batch")
+        _within("task.teacher", self, SHARE, "ema_decay", "label_dropout")
         self.curriculum.check(self.unet)
 
 
@@ -431,6 +446,13 @@ class TrajectorySpec:
 
     def __post_init__(self) -> None:
         _one_of("solver of the trajectories", self.solver, FLOW_SOLVERS)
+        _within("task.trajectories", self, AT_LEAST_1, "count", "levels")
+        _within("task.trajectories", self, AT_LEAST_0, "seed")
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise SpecError(
+                f"task.trajectories.sigma_min {self.sigma_min} and sigma_max {self.sigma_max}: "
+                "give two numbers above 0, sigma_min the lower one"
+            )
 
 
 @dataclass(frozen=True)
@@ -447,10 +469,10 @@ class SupernetSpec:
     curriculum: CurriculumSpec = field(default=CurriculumSpec(), metadata=LATER)
 
     def __post_init__(self) -> None:
-        if self.iterations < 0 or self.drawn < 0:
-            raise SpecError(
-                f"supernet: iterations {self.iterations} and drawn {self.drawn}: 0 or more"
-            )
+        numbers = "iterations", "drawn", "learning_rate", "seed"
+        _within("task.supernet", self, AT_LEAST_0, *numbers)
+        _within("task.supernet", self, AT_LEAST_1, "batch")
+        _within("task.supernet", self, SHARE, "ema_decay")
         if not 0 < self.least <= 1:
             raise SpecError(f"supernet: least {self.least}: give a share above 0, at most 1")
 
@@ -470,6 +492,12 @@ class QualitySpec:
     seed: int = 0
     # Sides that images are judged at beside the model's own; px.
     resolutions: tuple[int, ...] = field(default=(), metadata=LATER)
+
+    def __post_init__(self) -> None:
+        _within("task.quality", self, (MIN_JUDGED, math.inf), "samples")
+        _within("task.quality", self, AT_LEAST_1, "batch")
+        numbers = "noise_seed", "report_noise_seed", "feature_iterations", "seed"
+        _within("task.quality", self, AT_LEAST_0, *numbers)
 
 
 @dataclass(frozen=True)
@@ -494,6 +522,44 @@ class TaskSpec:
     memory_budget_mb: float = field(default=0.0, metadata=LATER)
     teacher_folder: str = ""  # a model folder that is taken as the teacher instead of training one
     inherit: bool = field(default=True, metadata=LATER)  # false: students start from fresh weights
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.latency_batch <= self.quality.samples:
+            raise SpecError(
+                f"task.latency_batch {self.latency_batch}: give a number from 1 to "
+                f"{self.quality.samples}, as many as task.quality.samples"
+            )
+        _within("task", self, AT_LEAST_0, "worst_teacher", "memory_budget_mb")
+        for pair in self.training_free:
+            if len(pair) != 2:
+                raise SpecError(
+                    f"task.training_free {list(pair)}: give a solver and a schedule, such as "
+                    '["dpmpp_2m", "karras"]'
+                )
+        self.samplers  # noqa: B018 - refuses what is none
+
+    @property
+    def samplers(self) -> tuple[SamplerSpec, ...]:
+        """Those a user could switch to without training anything, cheapest first."""
+        return tuple(
+            SamplerSpec(solver, schedule, nfe, self.reference.guidance)
+            for nfe in self.training_free_nfe
+            for solver, schedule in self.training_free
+        )
+
+    def check_samplers(self) -> None:
+        """Refuse samplers of the teacher that its trajectories have too few levels for.
+
+        Raises:
+            SpecError: the reference, or one that needs no training, has more steps learned by dp.
+        """
+        most = self.trajectories.levels
+        for sampler in (self.reference, *self.samplers):
+            if sampler.schedule == "dp" and steps(sampler.solver, sampler.nfe) > most:
+                raise SpecError(
+                    f"{sampler.solver} dp with {sampler.nfe} evaluations: the trajectories hold "
+                    f"{most} levels; give fewer or raise task.trajectories.levels"
+                )
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
@@ -591,6 +657,11 @@ def _typed(name: str, hint: Any, value: Any, base: Any) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise SpecError(f"{name} is {value!r}; give {hint.__name__}")
     return value
+
+
+def steps(solver: str, nfe: int) -> int:
+    """Steps of a solver within so many network evaluations."""
+    return (nfe + 1) // 2 if solver == "heun" else nfe
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -64,7 +64,9 @@ def prepare(task: TaskSpec, workspace: Path, progress: Progress = silent) -> dic
 
     Raises:
         NegativeVerdict: the teacher is not worth imitating.
+        SpecError: the trajectories have too few levels for a sampler of the teacher.
     """
+    task.check_samplers()
     with accounting(task.memory_budget_mb):
         return _prepared(open_bench(task, workspace, progress), workspace, progress)
 

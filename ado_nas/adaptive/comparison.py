@@ -18,7 +18,7 @@ from ado_nas.adaptive.slimming import slimmed
 from ado_nas.bench import Bench, open_bench
 from ado_nas.device import environment
 from ado_nas.diffusion.sampling import generate
-from ado_nas.diffusion.solvers import evaluations, steps
+from ado_nas.diffusion.solvers import evaluations
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import ConfigError
 from ado_nas.files import building, read_json, write_json
@@ -28,7 +28,7 @@ from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.quality.judge import Judge, Quality
 from ado_nas.reference import judged_again, measure_reference
-from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest
+from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest, steps
 
 SCHEMA = 4  # raise it when learning or judging changes
 FILE = "found.json"
@@ -188,6 +188,7 @@ def comparison(
             teacher's reference, and learns from the teacher's trajectories.
     """
     task = dataclasses.replace(task, training_free_nfe=())
+    task.check_samplers()
     bench = open_bench(task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
     bank = fine_bank(bench, workspace, progress)

@@ -19,11 +19,11 @@ from ado_nas.adaptive.refine import Refinement, refine
 from ado_nas.bench import Bench
 from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.schedules import cheapest_path, closed_form, deviation_costs, jump_costs
-from ado_nas.diffusion.solvers import RULE, steps
+from ado_nas.diffusion.solvers import RULE
 from ado_nas.distillation.trajectories import Bank, build_bank, implied_denoised
 from ado_nas.errors import Diverged
 from ado_nas.progress import Progress, silent
-from ado_nas.specs import CLOSED_FORMS, TrajectorySpec
+from ado_nas.specs import CLOSED_FORMS, TrajectorySpec, steps
 
 FINE = 60  # levels of the trajectories that schedules are learned from
 COUNT = 256  # of them

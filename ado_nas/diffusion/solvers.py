@@ -360,8 +360,3 @@ def solver_of(solver: str | Solver) -> Solver:
 def evaluations(solver: str, steps: int) -> int:
     """Network evaluations (NFE) of a solver in so many steps."""
     return 2 * steps - 1 if solver == "heun" else steps
-
-
-def steps(solver: str, nfe: int) -> int:
-    """Steps of a solver within so many network evaluations."""
-    return (nfe + 1) // 2 if solver == "heun" else nfe

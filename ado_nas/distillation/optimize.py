@@ -68,7 +68,9 @@ def check(task: TaskSpec, spec: OptimizationSpec) -> None:
 
     Raises:
         ConfigError: the target is not below the reference's steps, or stages do not lead there.
+        SpecError: the trajectories have too few levels for a sampler of the teacher.
     """
+    task.check_samplers()
     original = task.reference.nfe
     if spec.target_steps >= original:
         raise ConfigError(

@@ -14,7 +14,7 @@ from ado_nas.quality import coverage, frechet, intervals, kernel, nearest, slice
 from ado_nas.quality.features import FeatureNet
 from ado_nas.quality.intervals import Null, Replicates, Sample
 from ado_nas.quality.threads import single_thread
-from ado_nas.specs import QualitySpec
+from ado_nas.specs import MIN_JUDGED, QualitySpec
 
 Floats = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -71,8 +71,8 @@ class Judge:
         Raises:
             DataError: fewer than 16 images, of another size, or with values that are not finite.
         """
-        if len(images) < MIN_REAL or not np.isfinite(images).all():
-            raise DataError(f"{len(images)} images: give at least {MIN_REAL}, all finite")
+        if len(images) < MIN_JUDGED or not np.isfinite(images).all():
+            raise DataError(f"{len(images)} images: give at least {MIN_JUDGED}, all finite")
         clipped = np.clip(images, -1.0, 1.0).astype(np.float32)
         found = self.features(clipped).astype(np.float64)
         with single_thread():

@@ -24,12 +24,11 @@ from ado_nas.diffusion.solvers import (
     generalized,
     ipndm,
     multistep,
-    steps,
     timed,
 )
 from ado_nas.errors import SpecError
 from ado_nas.models.unet import build_unet, named_parameters
-from ado_nas.specs import FLOW_SOLVERS, SOLVERS, TrajectorySpec, UNetSpec
+from ado_nas.specs import FLOW_SOLVERS, SOLVERS, TrajectorySpec, UNetSpec, steps
 from tests.fixtures.make_diffusers import NAMES
 
 MEAN = np.array([0.5, -0.3, 0.1], dtype=np.float64)
