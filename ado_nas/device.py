@@ -199,6 +199,11 @@ def environment() -> dict[str, Any]:
     }
 
 
+def timed_on() -> dict[str, Any]:
+    """What a timing holds for: `environment` without the threads, which are a worker's share."""
+    return {k: v for k, v in environment().items() if k != "threads"}
+
+
 def macos_version(text: str) -> tuple[int, ...]:
     """A macOS version as numbers; empty off a Mac.
 

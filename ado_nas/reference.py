@@ -14,7 +14,7 @@ import numpy as np
 
 from ado_nas.bench import Bench
 from ado_nas.data.pyramid import averaged
-from ado_nas.device import environment
+from ado_nas.device import environment, timed_on
 from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.sampling import generate, sample_batch
 from ado_nas.diffusion.schedules import named_levels
@@ -137,7 +137,7 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
     Returns:
         The facts `EvaluationModule.prepare` promises.
     """
-    around = {k: v for k, v in environment().items() if k != "threads"}  # a worker's own share
+    around = timed_on()
     # Of no matter to a teacher.
     task = dataclasses.replace(bench.task, supernet=SupernetSpec(), inherit=True)
     key = digest("reference", SCHEMA, bench.digests, task, around)

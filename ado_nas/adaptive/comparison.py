@@ -16,7 +16,7 @@ from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.adaptive.slimming import slimmed
 from ado_nas.bench import Bench, open_bench
-from ado_nas.device import environment
+from ado_nas.device import timed_on
 from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.solvers import evaluations
 from ado_nas.distillation.trajectories import Bank
@@ -72,7 +72,7 @@ class Comparison:
 
         Levels cost no time: recipes alike in solver, evaluations and widths are timed once.
         """
-        around = {k: v for k, v in environment().items() if k != "threads"}
+        around = timed_on()
         about = self.bench.digests, recipe.facts(), self.judging, around
         judged = self.once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
         alike = recipe.solver, recipe.nfe, recipe.shares

@@ -15,7 +15,7 @@ from ado_nas.adaptive.comparison import Comparison, compare
 from ado_nas.adaptive.content import learn_content
 from ado_nas.adaptive.recipe import Recipe, recipe_of
 from ado_nas.adaptive.scheduler import AdaptiveScheduler
-from ado_nas.device import environment
+from ado_nas.device import timed_on
 from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.solvers import RULE
 from ado_nas.measure.latency import time_in_turn
@@ -60,8 +60,8 @@ def contest(
 
     key = digest("content", SCHEMA, *about, mean_nfe)
     scheduler = AdaptiveScheduler.of(found.once(key, learned))
-    around = {k: v for k, v in environment().items() if k != "threads"}
-    key = digest("contest", SCHEMA, *about, scheduler.facts(), around)
+    timed = found.bench.task.latency_batch, timed_on()
+    key = digest("contest", SCHEMA, *about, scheduler.facts(), *timed)
     return scheduler, found.once(key, lambda: _judged(found, solvers, scheduler))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ado_nas.adaptive.comparison import Comparison
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.slimming import SHARES, call_prices, slim_path, width_costs
-from ado_nas.device import environment
+from ado_nas.device import timed_on
 from ado_nas.specs import digest
 from ado_nas.widths import settled
 
@@ -40,14 +40,15 @@ def by_width(found: Comparison, budgets: Sequence[float] = BUDGETS) -> Iterator[
 
 def _paths(found: Comparison, budgets: Sequence[float]) -> list[dict[str, Any]]:
     """Levels, shares and calls by budget, found once: prices waver, and paths with them."""
-    around = {k: v for k, v in environment().items() if k != "threads"}
-    guidance, shares = found.bench.task.reference.guidance, _trained(found)
-    about = found.bench.digests, found.bank.key, guidance, shares, tuple(budgets), around
+    task, shares = found.bench.task, _trained(found)
+    guidance, batch = task.reference.guidance, task.latency_batch
+    about = found.bench.digests, found.bank.key, guidance, shares, tuple(budgets)
+    key = digest("widths", SCHEMA, *about, batch, timed_on())
 
     def make() -> dict[str, Any]:
         unet = found.bench.teacher.unet
         found.progress("prices of widths", 0, 1)
-        prices = call_prices(unet, shares, found.bench.task.latency_batch, guidance)
+        prices = call_prices(unet, shares, batch, guidance)
         found.progress("errors of widths", 0, 1)
         costs = width_costs(unet, shares, found.bank, guidance)
         paths: list[dict[str, Any]] = []
@@ -58,7 +59,7 @@ def _paths(found: Comparison, budgets: Sequence[float]) -> list[dict[str, Any]]:
                 paths.append({**plain, "calls": path.calls})
         return {"paths": [p for i, p in enumerate(paths) if p not in paths[:i]]}
 
-    paths: list[dict[str, Any]] = found.once(digest("widths", SCHEMA, *about), make)["paths"]
+    paths: list[dict[str, Any]] = found.once(key, make)["paths"]
     return paths
 
 

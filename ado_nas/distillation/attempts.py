@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from ado_nas.bench import Bench
+from ado_nas.device import timed_on
 from ado_nas.distillation.course import Course, follow
 from ado_nas.distillation.matching import matched
 from ado_nas.distillation.methods import course_by, learning
@@ -86,7 +87,7 @@ class Shop:
         if reason := found.get("diverged"):
             return Result(key, attempt, failed(threshold, reason))
         told = verdict(self.references, found["qualities"], threshold)
-        return Result(key, attempt, told, found["figures"], folder)
+        return Result(key, attempt, told, {**found["figures"], **self._speed(folder)}, folder)
 
     def key(self, attempt: Attempt) -> str:
         """What an attempt depends on, as the name of its folder."""
@@ -94,6 +95,17 @@ class Shop:
         made = self._training(attempt), spec.seed, task.trajectories
         judged = spec.noise_sets, task.quality
         return digest("attempt", SCHEMA, attempt, self.bench.digests, *made, *judged)
+
+    def _speed(self, folder: Path) -> dict[str, Any]:
+        """Latency and memory of the student in a folder, measured once on each device."""
+        batch = self.bench.task.latency_batch
+        path = folder / f"speed-{digest(batch, timed_on())}.json"
+        found = read_json(path)
+        if found is None:
+            found = sampling_figures(load_model(folder), batch)
+            write_json(path, found)
+        assert isinstance(found, dict)
+        return found
 
     def _made(self, attempt: Attempt, folder: Path) -> dict[str, Any]:
         bench = self.bench
@@ -152,11 +164,9 @@ class Shop:
             self.progress(f"judging {name}", k + 1, self.spec.noise_sets)
             if k == 0:
                 save_grid(folder / "samples.png", images)
-        model = Model(unet, sampler, levels, {})
         measured = {
             **figures(qualities[0]),
             **compared(self.references[0], qualities[0]),
-            **sampling_figures(model, bench.task.latency_batch),
             **cost(unet.spec).figures,
         }
         mx.clear_cache()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ado_nas.bench import Bench, open_bench
+from ado_nas.device import timed_on
 from ado_nas.distillation.attempts import Result, Shop
 from ado_nas.distillation.planner import Plan, error_curve, halvings, plan
 from ado_nas.distillation.progressive import Decision, lead, shrink
@@ -124,7 +125,8 @@ def optimize(
     chosen = planned(bench, spec)
     progress("plan", 1, 1, " -> ".join(map(str, (chosen.original, *chosen.stages))))
     place = workspace / "optimized"
-    folder = place / digest("optimized", to_dict(bench.task), bench.digests, to_dict(spec))
+    about = to_dict(bench.task), bench.digests, to_dict(spec), timed_on()
+    folder = place / digest("optimized", *about)
     if found := read_json(folder / RESULT):
         return Optimized(**found)
     references = reference_qualities(bench, workspace, facts, spec.noise_sets, progress)
@@ -197,6 +199,7 @@ def _exported(
     assert best.folder is not None
     model = load_model(best.folder)
     provenance = {
+        "figures": best.figures,
         "optimization": to_dict(spec),
         "plan": told["plan"],
         "stages": found.stages,

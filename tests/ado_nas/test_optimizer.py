@@ -11,11 +11,22 @@ import pytest
 
 import ado_nas
 from ado_nas.bench import open_bench, task_of
+from ado_nas.distillation.attempts import RESULT, Attempt, Shop
 from ado_nas.errors import ConfigError, ModelError
+from ado_nas.files import read_json
 from ado_nas.modelfolder import load_model, save_model
 from ado_nas.models.unet import named_parameters
 from ado_nas.optimization import OptimizationSpec
-from ado_nas.specs import DistillationSpec, QualitySpec, SamplerSpec, TaskSpec, UNetSpec
+from ado_nas.progress import silent
+from ado_nas.reference import measure_reference
+from ado_nas.specs import (
+    DistillationSpec,
+    QualitySpec,
+    SamplerSpec,
+    TaskSpec,
+    UNetSpec,
+    from_dict,
+)
 from studies.config import resolve
 
 TRAINING = DistillationSpec(iterations=10, batch=16, learning_rate=1e-2)
@@ -79,6 +90,41 @@ def test_another_threshold_judges_the_same_students_without_training_them(
     again = ado_nas.AdaptiveDiffusionOptimizer(lower).optimized()
     assert [s["key"] for s in again.stages] == [s["key"] for s in first.stages]
     assert {s["threshold"] for s in again.stages} == {0.1}
+
+
+def test_another_device_or_batch_is_timed_anew_without_training(
+    config: ado_nas.DiffusionOptimizationConfig, task: TaskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+    workspace = config.workspace
+    place = workspace / "optimized" / "attempts"
+    made = from_dict(Attempt, read_json(place / first.stages[0]["key"] / RESULT)["attempt"])
+    bench = open_bench(_of(task, Path(config.model_path)), workspace)
+    references = [measure_reference(bench, workspace, silent)["reference"]] * SPEC.noise_sets
+    monkeypatch.setattr("ado_nas.distillation.attempts.follow", None)
+    calls: list[int] = []
+    monkeypatch.setattr(
+        "ado_nas.distillation.attempts.sampling_figures",
+        lambda model, batch: calls.append(batch) or {"latency_ms": 123.0},
+    )
+
+    def latency(batch: int) -> float:
+        other = dataclasses.replace(bench.task, latency_batch=batch)
+        shop = Shop(dataclasses.replace(bench, task=other), SPEC, references, place, silent)
+        return float(shop(made).figures["latency_ms"])
+
+    assert latency(task.latency_batch) != 123.0
+    assert [latency(8), latency(8)] == [123.0, 123.0] and calls == [8]
+    for name in ("attempts", "optimize"):
+        monkeypatch.setattr(f"ado_nas.distillation.{name}.timed_on", lambda: {"device": "other"})
+    assert latency(8) == 123.0 and calls == [8, 8]
+
+    def measuring(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("ado_nas.distillation.optimize.reference_qualities", measuring)
+    with pytest.raises(InterruptedError):  # rather than open what the first device found
+        ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
 
 
 def test_exported_model_tells_where_it_came_from_and_samples(
