@@ -75,6 +75,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def portable(path: Path, workspace: Path) -> str:
+    """A path as a workspace remembers it, which may be moved.
+
+    Args:
+        path: of a file or folder.
+        workspace: likewise.
+
+    Returns:
+        Relative to the workspace where it lies in there, else absolute; ``workspace / found`` is
+        right for both.
+    """
+    path, workspace = path.absolute(), workspace.absolute()
+    return str(path.relative_to(workspace) if path.is_relative_to(workspace) else path)
+
+
 @contextlib.contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """Be the only process that builds a folder of the cache; others wait here.

@@ -147,6 +147,9 @@ def measure_reference(bench: Bench, workspace: Path, progress: Progress) -> dict
             facts = _facts(bench, folder, progress)
             write_json(folder / "facts.json", facts)
     assert isinstance(facts, dict)
+    # Where they are now: the workspace may have been moved since.
+    places = {"samples": folder / "samples.png", "teacher": bench.teacher.folder or ""}
+    facts["reference"] |= {name: str(place) for name, place in places.items()}
     return facts
 
 
@@ -307,8 +310,6 @@ def _facts(bench: Bench, folder: Path, progress: Progress) -> dict[str, Any]:
         **peak_memory(teacher, sampler.solver, levels, sampler.guidance, task.latency_batch),
         **cost(teacher.unet.spec).figures,
         "spec_hash": teacher.unet.spec.hash,
-        "samples": str(folder / "samples.png"),
-        "teacher": str(teacher.folder or ""),
     }
     rows = [_row(bench, s, reference, yard, seed, progress) for s in task.samplers]
     return {

@@ -20,7 +20,7 @@ from ado_nas.bench import Bench, open_bench, parts
 from ado_nas.device import environment, real
 from ado_nas.distillation.student import Lessons
 from ado_nas.errors import Diverged, OutOfMemory, StudyError
-from ado_nas.files import write_json
+from ado_nas.files import portable, write_json
 from ado_nas.images import save_grid
 from ado_nas.measure.cost import cost
 from ado_nas.measure.speed import sampling_figures
@@ -77,8 +77,10 @@ def _prepared(bench: Bench, workspace: Path, progress: Progress) -> dict[str, An
     check_teacher(facts["reference"], task.worst_teacher)
     took = round(time.monotonic() - started, 2)
     seconds = {**bench.seconds, "reference": took}
+    found = {"samples": facts["reference"]["samples"], "teacher": bench.teacher.folder}
     if bench.supernet is not None:
-        facts["reference"]["supernet"] = str(bench.supernet.folder or "")
+        found["supernet"] = bench.supernet.folder
+    facts["reference"] |= {n: portable(Path(p), workspace) for n, p in found.items() if p}
     about = {"task": to_dict(task), "hardware": to_dict(real().hardware)}
     places = {name: str(folder) for name, folder in parts(bench, workspace).items()}
     return {**facts, **about, "seconds": seconds, "parts": places}

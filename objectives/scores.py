@@ -76,12 +76,13 @@ class EvaluationModule(Protocol):
 
         Keys: ``reference`` {gap, gap_low, gap_high, floor, gaussian_gap, latency_ms,
         latency_batch1_ms, step_ms (of the yardstick), size_mb, params, macs, peak_memory_mb,
-        solver, schedule, nfe, samples (path of a PNG)}, ``training_free`` [{solver, schedule, nfe,
-        gap, gap_low, gap_high, retention, latency_ms}], ``environment`` {...}, ``digests`` {data,
-        teacher, trajectories, features}, ``seconds`` {teacher, trajectories, ...}, ``task`` (the
-        task with what only the data could tell), ``hardware`` (fields of
-        `ado_nas.hardware.Hardware`), ``parts`` (by name of `studies.parts.SECTIONS`, the folders
-        a worker on another machine needs).
+        solver, schedule, nfe; and, relative to the workspace where they lie in it, samples (a
+        PNG), teacher and, where there is one, supernet (their folders)}, ``training_free``
+        [{solver, schedule, nfe, gap, gap_low, gap_high, retention, latency_ms}], ``environment``
+        {...}, ``digests`` {data, teacher, trajectories, features}, ``seconds`` {teacher,
+        trajectories, ...}, ``task`` (the task with what only the data could tell), ``hardware``
+        (fields of `ado_nas.hardware.Hardware`), ``parts`` (by name of `studies.parts.SECTIONS`,
+        the folders a worker on another machine needs).
         """
 
     def surroundings(self) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def is_supernet(model: Model) -> bool:
 
 def _taught_by(supernet: Model) -> Path:
     """The folder of the teacher whose trajectories a supernet learned."""
-    folder = Path(supernet.card.get("teacher_folder", ""))
+    told = Path(supernet.card.get("teacher_folder", ""))  # seen from there, if in one cache
+    folder = ((supernet.folder or Path()) / told).resolve()
     card = read_json(folder / CARD)
     if not card or card.get("weights_sha256") != supernet.card.get("teacher"):
         raise ModelError(

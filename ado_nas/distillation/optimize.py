@@ -34,7 +34,7 @@ from ado_nas.reference import (
 )
 from ado_nas.specs import TaskSpec, digest, to_dict
 
-RESULT, TRADEOFF = "result.json", "tradeoff.json"
+RESULT, TRADEOFF, MODEL = "result.json", "tradeoff.json", "model"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def optimize(
     about = to_dict(bench.task), bench.digests, to_dict(spec), timed_on()
     folder = place / digest("optimized", *about)
     if found := read_json(folder / RESULT):
-        return Optimized(**found)
+        places = {"model": str(folder / MODEL), "tradeoff": str(folder / TRADEOFF)}
+        return Optimized(**{**found, **places})  # the workspace may have been moved since
     references = reference_qualities(bench, workspace, facts, spec.noise_sets, progress)
     shop = Shop(bench, spec, references, place / "attempts", progress)
     decisions = list(lead(shop, chosen, bench.teacher.unet.spec, spec))
@@ -191,7 +192,7 @@ def _exported(
         reason=reason,
         stages=[stage_row(d) for d in decisions],
         confirmation=_confirmed(bench, best, workspace, progress),
-        model=str(folder / "model"),
+        model=str(folder / MODEL),
         tradeoff=str(folder / TRADEOFF),
         plan=dataclasses.asdict(chosen),
     )
@@ -206,16 +207,17 @@ def _exported(
         "verdict": dataclasses.asdict(best.verdict),
     }
     save_model(
-        folder / "model",
+        folder / MODEL,
         model.unet,
         model.sampler,
         model.levels,
         {**model.card, **provenance, "confirmation": found.confirmation, "reached": found.reached},
     )
-    shutil.copyfile(best.folder / "samples.png", folder / "model" / "samples.png")
+    shutil.copyfile(best.folder / "samples.png", folder / MODEL / "samples.png")
     latency_ms = facts["reference"]["latency_ms"] / found.inference_speedup
     points = tradeoff(bench, spec, facts, chosen, decisions, best, folder, latency_ms)
     write_json(folder / TRADEOFF, {**points, "reached": found.reached})
+    told |= {"model": MODEL, "tradeoff": TRADEOFF}
     write_json(folder / RESULT, told)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def train_supernet(
     """
     with building(cache / supernet_key(spec, teacher.card["weights_sha256"], bank.key)) as folder:
         if intact(folder):
-            _up_to_date(folder, _origin(teacher))
+            _up_to_date(folder, _origin(teacher, folder))
             return folder
         unet = build_unet(spec.curriculum.told(teacher.unet.spec), spec.seed)
         spec.curriculum.check(unet.spec)
@@ -119,7 +120,7 @@ def train_supernet(
             "resolutions": spec.curriculum.sides(unet.spec.resolution),
             "trajectories": bank.key,
             "seconds": round(seconds, 1),
-            **_origin(teacher),
+            **_origin(teacher, folder),
             "memory": memory.facts(),
         }
         save_model(folder, unet, teacher.sampler, teacher.levels, card)
@@ -127,17 +128,22 @@ def train_supernet(
         return folder
 
 
-def _origin(teacher: Model) -> dict[str, Any]:
-    """What a card says of the teacher: its data, its weights, and where it lies."""
+def _origin(teacher: Model, folder: Path) -> dict[str, Any]:
+    """What a supernet's card says of its teacher: its data, its weights, and where it lies."""
+    place = ""
+    if teacher.folder:
+        place, cache = str(teacher.folder.absolute()), folder.parents[1].absolute()
+        if teacher.folder.absolute().is_relative_to(cache):  # they are moved together
+            place = os.path.relpath(place, folder)
     return {
         "data": teacher.card.get("data", {}),
         "teacher": teacher.card["weights_sha256"],
-        "teacher_folder": str(teacher.folder.resolve()) if teacher.folder else "",
+        "teacher_folder": place,
     }
 
 
 def _up_to_date(folder: Path, origin: dict[str, Any]) -> None:
-    """Complete a card of before data were named, or of a workspace that was moved."""
+    """Complete a card of before data were named, or of a teacher that was moved."""
     card = read_json(folder / CARD)
     if any(card.get(name) != value for name, value in origin.items()):
         write_json(folder / CARD, {**card, **origin})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import ado_nas
 from ado_nas.bench import open_bench, task_of
 from ado_nas.distillation.attempts import RESULT, Attempt, Shop
+from ado_nas.distillation.optimize import optimize
 from ado_nas.errors import ConfigError, ModelError
 from ado_nas.files import read_json
 from ado_nas.modelfolder import load_model, save_model
@@ -125,6 +127,25 @@ def test_another_device_or_batch_is_timed_anew_without_training(
     monkeypatch.setattr("ado_nas.distillation.optimize.reference_qualities", measuring)
     with pytest.raises(InterruptedError):  # rather than open what the first device found
         ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+
+
+def test_moved_workspace_holds_what_was_found(
+    config: ado_nas.DiffusionOptimizationConfig, task: TaskSpec, tmp_path: Path
+) -> None:
+    first = ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+    moved = Path(shutil.copytree(config.workspace, tmp_path / "moved"))
+    spec = dataclasses.replace(
+        SPEC, target_steps=2, quality_threshold=0.2, stage_count=config.optimization_stages
+    )
+    again = optimize(_of(task, Path(config.model_path)), spec, moved)
+    assert again.stages == first.stages
+    for place in (again.model, again.tradeoff):
+        assert Path(place).is_relative_to(moved) and Path(place).exists()
+    kept = json.loads((Path(again.tradeoff).parent / "result.json").read_text())
+    assert str(config.workspace) not in json.dumps(kept)
+    bench = open_bench(_of(task, Path(config.model_path)), moved)
+    samples = measure_reference(bench, moved, silent)["reference"]["samples"]
+    assert Path(samples).is_relative_to(moved) and Path(samples).is_file()
 
 
 def test_exported_model_tells_where_it_came_from_and_samples(

@@ -87,11 +87,13 @@ def evaluate(
 
 
 def test_prepared_facts_are_plain_and_complete(prepared: tuple[Path, dict[str, Any]]) -> None:
-    _, facts = prepared
+    workspace, facts = prepared
     assert json.loads(json.dumps(facts)) == facts
     names = {"gap", "floor", "gaussian_gap", "latency_ms", "step_ms", "size_mb", "solver", "nfe"}
     assert names <= set(facts["reference"])
-    assert Path(facts["reference"]["samples"]).is_file()
+    for name in ("samples", "teacher"):  # of a workspace that may be moved
+        place = facts["reference"][name]
+        assert not Path(place).is_absolute() and (workspace / place).exists()
     assert [(r["solver"], r["nfe"]) for r in facts["training_free"]] == [
         ("dpmpp_2m", 2),
         ("ddim", 2),
@@ -250,7 +252,7 @@ def test_students_inherit_from_the_supernet_where_the_task_has_one(
     workspace, facts = prepared
     task = dataclasses.replace(TASK, supernet=SupernetSpec(iterations=3, batch=8))
     reference = dict(evaluation.prepare(task, workspace)["reference"])
-    supernet = load_model(Path(reference.pop("supernet")))
+    supernet = load_model(workspace / reference.pop("supernet"))
     assert supernet.card["kind"] == "supernet" and reference == facts["reference"]
     outcome = evaluate(workspace, tmp_path / "a", task=task)
     assert outcome.attributes["inherited_from"] == "supernet"
@@ -408,9 +410,8 @@ def test_teacher_of_other_images_is_refused(
     prepared: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     workspace, facts = prepared
-    task = dataclasses.replace(
-        TASK, teacher_folder=facts["reference"]["teacher"], data=DataSpec("digits", 16)
-    )
+    folder = str(workspace / facts["reference"]["teacher"])
+    task = dataclasses.replace(TASK, teacher_folder=folder, data=DataSpec("digits", 16))
     with pytest.raises(ModelError, match=r"\(8, 8, 1\).*\(16, 16, 1\)"):
         evaluation.prepare(task, workspace)
 

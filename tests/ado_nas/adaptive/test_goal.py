@@ -62,6 +62,17 @@ def test_supernet_without_its_teacher_is_refused(supernet: Model, tmp_path: Path
             check(supernet, GOAL)
 
 
+def test_supernet_finds_a_teacher_that_was_moved_with_it(supernet: Model, tmp_path: Path) -> None:
+    place = tmp_path / "supernet" / CARD
+    place.write_text(json.dumps({**supernet.card, "teacher_folder": "../teacher"}))
+    moved = (tmp_path / "moved").resolve()
+    moved.mkdir()
+    for name in ("teacher", "supernet"):
+        (tmp_path / name).rename(moved / name)
+    task = check(load_model(moved / "supernet"), GOAL)
+    assert task.teacher_folder == str(moved / "teacher")
+
+
 def test_steps_by_content_of_a_supernet_are_refused(supernet: Model) -> None:
     with pytest.raises(ModelError, match="is a supernet; steps by content"):
         check(supernet, dataclasses.replace(GOAL, mean_nfe=4.0))
