@@ -69,11 +69,26 @@ def save_model(
     with replacing(folder / WEIGHTS) as partial:
         mx.save_safetensors(str(partial), dict(named_parameters(unet)), {"format": "mlx"})
     write_json(folder / SPEC, to_dict(unet.spec))
-    facts = {**to_dict(sampler), "levels": [float(v) for v in levels]}
-    if isinstance(unet, SteppedUNet):
-        facts["step_widths"] = list(unet.shares)
-    write_json(folder / SAMPLER, facts)
+    keep_sampler(folder, sampler, levels, unet.shares if isinstance(unet, SteppedUNet) else ())
     write_json(folder / CARD, {**card, "weights_sha256": sha256(folder / WEIGHTS)})
+
+
+def keep_sampler(
+    folder: Path, sampler: SamplerSpec, levels: Levels, shares: tuple[float, ...] = ()
+) -> None:
+    """Write how a model is sampled, where its folder says otherwise.
+
+    Args:
+        folder: of the model.
+        sampler: solver and schedule.
+        levels: (T + 1,), the noise levels it visits.
+        shares: of the widths at each step; empty for all of it.
+    """
+    facts = {**to_dict(sampler), "levels": [float(v) for v in levels]}
+    if shares:
+        facts["step_widths"] = list(shares)
+    if read_json(folder / SAMPLER) != facts:
+        write_json(folder / SAMPLER, facts)
 
 
 def intact(folder: Path) -> bool:

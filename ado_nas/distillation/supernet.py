@@ -14,7 +14,7 @@ import numpy as np
 from ado_nas.distillation.student import landing_loss
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.files import building, read_json, write_json
-from ado_nas.modelfolder import CARD, Model, intact, save_model
+from ado_nas.modelfolder import CARD, Model, intact, keep_sampler, save_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.slices import Slice
 from ado_nas.models.tree import named_arrays
@@ -96,6 +96,7 @@ def train_supernet(
     """
     with building(cache / supernet_key(spec, teacher.card["weights_sha256"], bank.key)) as folder:
         if intact(folder):
+            keep_sampler(folder, teacher.sampler, teacher.levels)
             _up_to_date(folder, _origin(teacher, folder))
             return folder
         unet = build_unet(spec.curriculum.told(teacher.unet.spec), spec.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,23 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.data import Dataset
-from ado_nas.diffusion.levels import karras_levels
+from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.preconditioning import denoise, edm_weight, forward_noise
+from ado_nas.diffusion.schedules import closed_form
 from ado_nas.files import building, read_json
-from ado_nas.modelfolder import CARD, intact, save_model
+from ado_nas.modelfolder import CARD, intact, keep_sampler, save_model
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.progress import Progress, silent
-from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, digest, from_dict, to_dict
+from ado_nas.specs import (
+    CLOSED_FORMS,
+    DataSpec,
+    SamplerSpec,
+    TeacherSpec,
+    digest,
+    from_dict,
+    steps,
+    to_dict,
+)
 from ado_nas.training import resumable
 from ado_nas.training.budget import accounting
 from ado_nas.training.curriculum import Curriculum, staged
@@ -111,7 +122,8 @@ def train_teacher(
         spec: the teacher and its training.
         dataset: what it learns.
         cache: folder of all teachers; this one lies under its key.
-        reference: the sampler saved with it.
+        reference: the sampler saved with it, also with a finished one that was made for another:
+            studies share a teacher, and the last one's counts.
         sigma_range: lowest and highest noise level it is sampled at.
         progress: told each iteration.
 
@@ -122,10 +134,12 @@ def train_teacher(
         Diverged: the loss is not finite.
         OutOfMemory: a step does not fit the memory budget.
     """
-    if known := finished(spec, dataset, cache):
+    if known := shipped(spec, dataset):
         return known
+    sampler, levels = _sampling(reference, sigma_range, spec.unet.sigma_data)
     with building(cache / teacher_key(spec, dataset.digest)) as folder:
-        if intact(folder):  # another process was faster
+        if intact(folder):
+            keep_sampler(folder, sampler, levels)
             return folder
         unet = build_unet(spec.unet, spec.seed)
         course = curriculum(spec)
@@ -141,7 +155,6 @@ def train_teacher(
             )
         stepper.load_average()
         mx.eval(unet.parameters())
-        levels = karras_levels(reference.nfe, *sigma_range)
         card = {
             "kind": "teacher",
             "training": to_dict(spec),
@@ -155,9 +168,19 @@ def train_teacher(
             "seconds": round(seconds, 1),
             "memory": memory.facts(),
         }
-        save_model(folder, unet, reference, levels, card)
+        save_model(folder, unet, sampler, levels, card)
         (folder / resumable.CHECKPOINT).unlink(missing_ok=True)
         return folder
+
+
+def _sampling(
+    reference: SamplerSpec, sigma_range: tuple[float, float], sigma_data: float
+) -> tuple[SamplerSpec, Levels]:
+    """How a teacher is sampled: as the reference, with levels that need no trajectories."""
+    if reference.schedule not in CLOSED_FORMS:
+        reference = dataclasses.replace(reference, schedule="karras")
+    count = steps(reference.solver, reference.nfe)
+    return reference, closed_form(reference.schedule, count, *sigma_range, sigma_data)
 
 
 def finished(spec: TeacherSpec, dataset: Dataset, cache: Path) -> Path | None:

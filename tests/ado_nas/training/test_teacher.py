@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ado_nas.data import Dataset, load
-from ado_nas.modelfolder import load_model
+from ado_nas.diffusion.levels import karras_levels, logsnr_levels
+from ado_nas.modelfolder import Model, load_model
 from ado_nas.models.unet import named_parameters
 from ado_nas.specs import DataSpec, SamplerSpec, TeacherSpec, UNetSpec, from_dict
 from ado_nas.training import resumable
@@ -80,6 +81,28 @@ def test_damaged_checkpoint_starts_again(digits: Dataset, tmp_path: Path) -> Non
     assert (folder / "model.safetensors").read_bytes() == weights
     (folder / "spec.json").write_text("{")
     assert load_model(train(digits, tmp_path)).unet.spec == SPEC.unet
+
+
+@pytest.mark.usefixtures("own_lock")
+def test_sampler_is_that_of_the_last_study_with_its_own_levels(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    trained: list[int] = []
+
+    def sampler(solver: str, schedule: str, nfe: int) -> Model:
+        reference = SamplerSpec(solver, schedule, nfe)
+        about = tmp_path, reference, (0.02, 40.0), lambda s, done, n, note="": trained.append(done)
+        return load_model(train_teacher(SPEC, digits, *about))
+
+    heun = sampler("heun", "karras", 5)
+    assert heun.sampler == SamplerSpec("heun", "karras", 5) and len(heun.levels) == 4
+    even = sampler("ddim", "logsnr", 4)
+    assert even.sampler == SamplerSpec("ddim", "logsnr", 4)
+    np.testing.assert_allclose(even.levels, logsnr_levels(4, 0.02, 40.0))
+    learned = sampler("ddim", "dp", 4)  # there are no trajectories to learn levels from
+    assert learned.sampler == SamplerSpec("ddim", "karras", 4)
+    np.testing.assert_allclose(learned.levels, karras_levels(4, 0.02, 40.0))
+    assert trained == list(range(1, SPEC.iterations + 1))
 
 
 @pytest.mark.usefixtures("own_lock")
