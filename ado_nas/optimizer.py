@@ -177,7 +177,10 @@ class ProgressiveDistillation:
             ModelError: there is no teacher, or it cannot be read.
             SpecError: the target cannot be planned for.
         """
-        self._teacher = teacher_model or self._teacher
+        if teacher_model:
+            if self._teacher and _folder(teacher_model) != _folder(self._teacher):
+                self._bench, self._shop, self._decisions = None, None, []
+            self._teacher = teacher_model
         spec = dataclasses.replace(
             self._spec, target_steps=target_steps, stage_count=self.compression_stages
         )
@@ -263,6 +266,10 @@ class ProgressiveDistillation:
         inherit(unet, bench.teacher.unet)
         levels = bench.bank.levels[bench.bank.schedule("dp", steps)]
         return Model(unet, SamplerSpec("ddim", "dp", steps), levels, {})
+
+
+def _folder(teacher: Model | str | Path) -> Path | None:
+    return teacher.folder if isinstance(teacher, Model) else Path(teacher)
 
 
 def _decided(stage: DistillationStage, found: Result) -> Decision:

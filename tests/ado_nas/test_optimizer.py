@@ -191,6 +191,29 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
 
 
+def test_second_teacher_takes_the_place_of_the_first(
+    config: ado_nas.DiffusionOptimizationConfig,
+    task: TaskSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ado_nas.optimizer.task_of", lambda model: _of(task, model.folder))
+    first = load_model(Path(config.model_path))
+    card = {**first.card, "note": "another"}
+    save_model(tmp_path / "another", first.unet, first.sampler, first.levels, card)
+    by_hand = ado_nas.ProgressiveDistillation(first, 2, SPEC, config.workspace)
+    by_hand.create_distillation_stages(target_steps=2)
+    by_hand._decisions.append(None)  # of an attempt that was made
+    by_hand.create_distillation_stages(config.model_path, target_steps=2)
+    assert by_hand._decisions
+    (stage, *_) = by_hand.create_distillation_stages(tmp_path / "another", target_steps=2)
+    assert stage.teacher_model.card["note"] == "another"
+    with pytest.raises(ConfigError, match="nothing was distilled yet"):
+        by_hand.analyze_quality_tradeoff()
+    (stage, *_) = by_hand.create_distillation_stages(target_steps=2)
+    assert stage.teacher_model.card["note"] == "another"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "stages", "solver"),
