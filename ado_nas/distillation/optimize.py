@@ -32,7 +32,7 @@ from ado_nas.reference import (
     reference_qualities,
     sampler_levels,
 )
-from ado_nas.specs import TaskSpec, digest, to_dict
+from ado_nas.specs import SupernetSpec, TaskSpec, digest, to_dict
 
 RESULT, TRADEOFF, MODEL = "result.json", "tradeoff.json", "model"
 
@@ -68,10 +68,20 @@ def check(task: TaskSpec, spec: OptimizationSpec) -> None:
         spec: the goal.
 
     Raises:
-        ConfigError: the target is not below the reference's steps, or stages do not lead there.
+        ConfigError: the target is not below the reference's steps, stages do not lead there, or a
+            setting is asked for that only a search follows.
         SpecError: the trajectories have too few levels for a sampler of the teacher.
     """
     task.check_samplers()
+    if not task.inherit:
+        raise ConfigError(
+            "task.inherit false: optimize starts from the teacher's own weights; leave it out"
+        )
+    if (adaptation := spec.training.adaptation) != "none":
+        raise ConfigError(
+            f"optimization.training.adaptation {adaptation!r}: optimize narrows stage by stage; "
+            "leave it out, or give a size with --compress"
+        )
     original = task.reference.nfe
     if spec.target_steps >= original:
         raise ConfigError(
@@ -119,6 +129,7 @@ def optimize(
         NegativeVerdict: the teacher is not worth imitating, or every training diverged.
     """
     check(task, spec)
+    task = dataclasses.replace(task, supernet=SupernetSpec())  # nothing here starts from one
     bench = open_bench(task, workspace, progress)
     facts = measure_reference(bench, workspace, progress)
     check_teacher(facts["reference"], task.worst_teacher)

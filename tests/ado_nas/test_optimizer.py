@@ -13,7 +13,7 @@ import pytest
 import ado_nas
 from ado_nas.bench import open_bench, task_of
 from ado_nas.distillation.attempts import RESULT, Attempt, Shop
-from ado_nas.distillation.optimize import optimize
+from ado_nas.distillation.optimize import check, optimize
 from ado_nas.errors import ConfigError, ModelError
 from ado_nas.files import read_json
 from ado_nas.modelfolder import load_model, save_model
@@ -25,6 +25,7 @@ from ado_nas.specs import (
     DistillationSpec,
     QualitySpec,
     SamplerSpec,
+    SupernetSpec,
     TaskSpec,
     UNetSpec,
     from_dict,
@@ -189,6 +190,33 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     found = by_hand.analyze_quality_tradeoff()
     assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
+
+
+@pytest.mark.parametrize("adaptation", ["prune", "grow"])
+def test_settings_that_only_a_search_follows_are_refused(adaptation: str) -> None:
+    training = dataclasses.replace(TRAINING, adaptation=adaptation)
+    spec = dataclasses.replace(SPEC, training=training)
+    with pytest.raises(ConfigError, match=f"training.adaptation '{adaptation}'.*leave it out"):
+        check(TaskSpec(), spec)
+    check(TaskSpec(), SPEC)
+    with pytest.raises(ConfigError, match=r"task.inherit false: .* leave it out"):
+        check(TaskSpec(inherit=False), SPEC)
+
+
+def test_supernet_that_nothing_starts_from_is_not_trained(
+    task: TaskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[TaskSpec] = []
+
+    def stop(asked: TaskSpec, *_: Any) -> None:
+        opened.append(asked)
+        raise InterruptedError
+
+    monkeypatch.setattr("ado_nas.distillation.optimize.open_bench", stop)
+    asked = dataclasses.replace(task, supernet=SupernetSpec(iterations=5))
+    with pytest.raises(InterruptedError):
+        optimize(asked, dataclasses.replace(SPEC, target_steps=2), tmp_path)
+    assert opened == [task]
 
 
 def test_second_teacher_takes_the_place_of_the_first(
