@@ -38,16 +38,17 @@ class DiffusionOptimizationConfig:
     """What `AdaptiveDiffusionOptimizer` is told."""
 
     model_path: str  # a model folder, whose card names its data
-    optimization_stages: int = 3  # of steps; 0 for as many as are needed
-    target_steps: int = 4
-    quality_threshold: float = 0.95
+    # Where given, in place of what `optimization` says.
+    optimization_stages: int | None = None  # of steps; 0 for as many as are needed
+    target_steps: int | None = None
+    quality_threshold: float | None = None
     # Bounds MLX's wired memory and buffer cache while it runs; of no effect off Metal.
     apple_silicon_optimization: bool = True
     workspace: Path = field(default_factory=workspace_folder)
     # Over what the card says: the data, the trajectories, the measure of quality.
     task: TaskSpec | None = None
-    # Over the fields above: method, compression, training.
-    optimization: OptimizationSpec = field(default_factory=OptimizationSpec)
+    # The rest of the goal: method, compression, training. By default three stages to four steps.
+    optimization: OptimizationSpec = field(default_factory=lambda: OptimizationSpec(stage_count=3))
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,13 @@ class AdaptiveDiffusionOptimizer:
         self._progress = progress
         self._task = config.task or task_of(load_model(Path(config.model_path)))
         self._task = dataclasses.replace(self._task, teacher_folder=config.model_path)
-        self._spec = dataclasses.replace(
-            config.optimization,
-            target_steps=config.target_steps,
-            quality_threshold=config.quality_threshold,
-            stage_count=config.optimization_stages,
-        )
+        given = {
+            "target_steps": config.target_steps,
+            "quality_threshold": config.quality_threshold,
+            "stage_count": config.optimization_stages,
+        }
+        changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        self._spec = dataclasses.replace(config.optimization, **changes)
 
     def optimize_diffusion_model(self) -> OptimizationMetrics:
         """Run to the end, or open the result of an earlier run.

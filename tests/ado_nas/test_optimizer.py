@@ -84,6 +84,21 @@ def test_facade_works_as_the_specification_names_it(
     assert len(stages[-1].student_model.levels) == 3
 
 
+def test_fields_that_are_given_count_more_than_the_optimization(
+    teacher: Path, task: TaskSpec
+) -> None:
+    def goal(**given: Any) -> tuple[int, float, int]:
+        asked = ado_nas.DiffusionOptimizationConfig(str(teacher), task=task, **given)
+        spec = ado_nas.AdaptiveDiffusionOptimizer(asked)._spec
+        return spec.target_steps, spec.quality_threshold, spec.stage_count
+
+    assert goal() == (4, 0.95, 3)
+    assert goal(target_steps=2, optimization_stages=0) == (2, 0.95, 0)
+    spec = OptimizationSpec(target_steps=3, quality_threshold=0.5, stage_count=1)
+    assert goal(optimization=spec) == (3, 0.5, 1)
+    assert goal(optimization=spec, quality_threshold=0.8) == (3, 0.8, 1)
+
+
 def test_another_threshold_judges_the_same_students_without_training_them(
     config: ado_nas.DiffusionOptimizationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
