@@ -48,6 +48,9 @@ def check(spec: DataSpec) -> None:
     Raises:
         DataError: the name, resolution, count or share cannot be served.
     """
+    if _built(spec):
+        manifest.check(Path(spec.name) / manifest.MANIFEST, spec)
+        return
     if not 0 < spec.held_out < 1:
         raise DataError(f"held_out {spec.held_out}: give a share above 0 and below 1, such as 0.4")
     if spec.count < 0 or spec.seed < 0:
@@ -81,10 +84,9 @@ def load(spec: DataSpec, cache: Path) -> Dataset:
         DataError: the set cannot be served.
         WorkspaceError: the cache cannot be written.
     """
-    built = Path(spec.name)
-    if all((built / name).is_file() for name in (manifest.MANIFEST, manifest.ARRAYS)):
-        return manifest.read(built / manifest.MANIFEST)
     check(spec)
+    if _built(spec):
+        return manifest.read(Path(spec.name) / manifest.MANIFEST)
     if spec.averaged_from:
         return pyramid.at(load(_whole(spec), cache), spec.resolution)
     return manifest.kept(spec, _place(spec, cache), lambda: _read(spec, cache))
@@ -96,8 +98,9 @@ def build(spec: DataSpec, cache: Path) -> Path:
     Returns:
         Path of its manifest.
     """
-    load(spec, cache)
-    return _place(spec, cache) / manifest.MANIFEST
+    place = load(spec, cache).folder
+    assert place is not None
+    return place / manifest.MANIFEST
 
 
 def verify(path: Path) -> Dataset:
@@ -131,6 +134,12 @@ def _verify_files(place: Path, recorded: dict[str, str]) -> None:
             f"{place}: {', '.join(changed[:3])}{more} changed since the dataset was built; "
             "build it again"
         )
+
+
+def _built(spec: DataSpec) -> bool:
+    """Whether the name is the folder of a dataset that was built before."""
+    parts = manifest.MANIFEST, manifest.ARRAYS
+    return bool(spec.name) and all((Path(spec.name) / part).is_file() for part in parts)
 
 
 def _place(spec: DataSpec, cache: Path) -> Path:

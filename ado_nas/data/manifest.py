@@ -108,6 +108,31 @@ def read(path: Path) -> Dataset:
     return found
 
 
+def check(path: Path, spec: DataSpec) -> None:
+    """Refuse a built dataset that is not of the size or the channels asked for.
+
+    Args:
+        path: of the manifest; no array is read.
+        spec: asks for a resolution and, above 0, for a number of channels.
+
+    Raises:
+        DataError: saying which, or the manifest cannot be read.
+    """
+    try:
+        side, _, channels = json.loads(path.read_text())["shape"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no readable dataset ({error}); build it again") from error
+    for name, asked, found in (
+        ("resolution", spec.resolution, side),
+        ("channels", spec.channels or channels, channels),
+    ):
+        if asked != found:
+            raise DataError(
+                f"{name} {asked}: {path.parent} was built with {name} {found}; give that, or the "
+                "images it was built from"
+            )
+
+
 def hashes_of(train: Split, held_out: Split) -> dict[str, str]:
     """SHA-256 of each array, by the names they are written under."""
     hashes: dict[str, str] = {}

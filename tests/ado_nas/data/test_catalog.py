@@ -76,6 +76,24 @@ def test_verify_names_changed_files_of_a_folder(tmp_path: Path) -> None:
     assert data.load(spec, tmp_path).digest != before
 
 
+def test_built_dataset_serves_as_data_of_its_own_size(tmp_path: Path) -> None:
+    manifest = data.build(SHAPES, tmp_path)
+    spec = DataSpec(str(manifest.parent), 8)
+    data.check(spec)
+    assert data.load(spec, tmp_path / "other").digest == data.load(SHAPES, tmp_path).digest
+    assert data.build(spec, tmp_path / "other") == manifest
+    for change, told in (
+        ({"resolution": 16}, "resolution 16: .* was built with resolution 8; give that"),
+        ({"channels": 1}, "channels 1: .* was built with channels 3"),
+    ):
+        for refusing in (data.check, lambda s: data.load(s, tmp_path)):
+            with pytest.raises(DataError, match=told):
+                refusing(dataclasses.replace(spec, **change))
+    manifest.write_text("[]")
+    with pytest.raises(DataError, match="no readable dataset"):
+        data.check(spec)
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
