@@ -16,7 +16,7 @@ from ado_nas.diffusion.sampling import balanced_labels, noise
 from ado_nas.distillation.supernet import train_supernet
 from ado_nas.distillation.trajectories import Bank, build_bank
 from ado_nas.errors import Diverged, ModelError, NegativeVerdict
-from ado_nas.modelfolder import CARD, Model, load_model
+from ado_nas.modelfolder import Model, load_model
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.features import FeatureNet
@@ -270,5 +270,3 @@ def _check(teacher: Model, dataset: Dataset) -> None:
             f"{where} knows {spec.num_classes} classes but the data has {dataset.num_classes}; "
             "give a teacher of this data"
         )
-    if not teacher.card:
-        raise ModelError(f"{where} has no {CARD}; export it again")

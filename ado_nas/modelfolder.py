@@ -113,11 +113,11 @@ def load_model(folder: Path) -> Model:
     """
     spec: UNetSpec = _parsed(folder / SPEC, UNetSpec, _json(folder / SPEC))
     values = _json(folder / SAMPLER)
-    levels = np.array(values.pop("levels", []), dtype=np.float64)
-    shares = tuple(values.pop("step_widths", ()))
+    levels = np.array(_numbers(folder / SAMPLER, values, "levels"))
+    shares = _numbers(folder / SAMPLER, values, "step_widths")
     sampler = _parsed(folder / SAMPLER, SamplerSpec, values)
     card = _json(folder / CARD)
-    if len(levels) < 2 or np.any(np.diff(levels) >= 0) or levels[-1] != 0:
+    if len(levels) < 2 or not np.all(np.diff(levels) < 0) or levels[-1] != 0:
         raise ModelError(f"{folder / SAMPLER}: levels must fall to 0; export the model again")
     if shares and (len(shares) != len(levels) - 1 or not all(0 < s <= 1 for s in shares)):
         raise ModelError(
@@ -125,8 +125,8 @@ def load_model(folder: Path) -> Model:
             "most 1; export the model again"
         )
     unet = network(spec, shares)
-    _load_weights(unet, folder, card.get("weights_sha256"))
-    return Model(unet, sampler, levels, card, folder)
+    digest = _load_weights(unet, folder, card.get("weights_sha256"))
+    return Model(unet, sampler, levels, {**card, "weights_sha256": digest}, folder)
 
 
 def identity(model: Model) -> dict[str, Any]:
@@ -181,11 +181,21 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_weights(unet: UNet, folder: Path, digest: str | None) -> None:
+def _numbers(path: Path, values: dict[str, Any], name: str) -> tuple[float, ...]:
+    """Take a list of numbers out of a table; empty where it has none."""
+    found = values.pop(name, [])
+    if not isinstance(found, list) or any(type(v) not in (int, float) for v in found):
+        raise ModelError(f"{path}: {name} is no list of numbers; export the model again")
+    return tuple(map(float, found))
+
+
+def _load_weights(unet: UNet, folder: Path, wanted: str | None) -> str:
+    """Load weights, which must be those of a hash where one is wanted; returns theirs."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{folder} has no {WEIGHTS}; export the model again")
-    if digest is not None and sha256(path) != digest:
+    digest = sha256(path)
+    if wanted not in (None, digest):
         raise ModelError(f"{path} is not the file its card names (SHA-256 differs); restore it")
     try:
         weights = mx.load(str(path))
@@ -195,3 +205,4 @@ def _load_weights(unet: UNet, folder: Path, digest: str | None) -> None:
     except (ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"{path} does not fit {SPEC}: {first}") from None
+    return digest

@@ -95,10 +95,9 @@ def read(path: Path) -> Dataset:
         manifest: dict[str, Any] = json.loads(path.read_text())
         spec = from_dict(DataSpec, manifest["parameters"])
         found = _dataset(arrays.opened(path.parent / ARRAYS), manifest, spec, path.parent)
-        hashes = hashes_of(found.train, found.held_out)
+        hashes, wanted = hashes_of(found.train, found.held_out), dict(manifest["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no readable dataset ({error}); build it again") from error
-    wanted = manifest["sha256"]
     wrong = [name for name in sorted({*wanted, *hashes}) if wanted.get(name) != hashes.get(name)]
     if wrong or total_digest(hashes) != manifest["digest"]:
         named = ", ".join(wrong) or "digest"

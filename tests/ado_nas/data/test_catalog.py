@@ -53,6 +53,18 @@ def test_verify_tells_one_flipped_pixel(tmp_path: Path) -> None:
         data.verify(manifest.parent)
 
 
+@pytest.mark.parametrize("hashes", [None, 3])
+def test_manifest_without_hashes_is_no_readable_dataset(
+    tmp_path: Path, hashes: int | None
+) -> None:
+    manifest = data.build(SHAPES, tmp_path)
+    told = json.loads(manifest.read_text())
+    told.pop("sha256") if hashes is None else told.update(sha256=hashes)
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(DataError, match="no readable dataset"):
+        data.verify(manifest)
+
+
 def test_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     manifest = data.build(SHAPES, tmp_path)
     wanted = data.load(SHAPES, tmp_path).digest
