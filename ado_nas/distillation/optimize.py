@@ -13,7 +13,7 @@ from ado_nas.bench import Bench, open_bench
 from ado_nas.device import timed_on
 from ado_nas.distillation.attempts import Result, Shop
 from ado_nas.distillation.planner import Plan, error_curve, halvings, plan
-from ado_nas.distillation.progressive import Decision, lead, shrink
+from ado_nas.distillation.progressive import LEAST, Decision, lead, scaled, shrink
 from ado_nas.distillation.tradeoff import stage_row, tradeoff
 from ado_nas.errors import ConfigError, NegativeVerdict
 from ado_nas.files import read_json, write_json
@@ -32,7 +32,7 @@ from ado_nas.reference import (
     reference_qualities,
     sampler_levels,
 )
-from ado_nas.specs import SupernetSpec, TaskSpec, digest, to_dict
+from ado_nas.specs import SupernetSpec, TaskSpec, UNetSpec, digest, to_dict
 
 RESULT, TRADEOFF, MODEL = "result.json", "tradeoff.json", "model"
 
@@ -191,7 +191,7 @@ def _exported(
             "optimization.training.learning_rate"
         )
     best = passed[-1] if passed else max(whole, key=lambda r: r.verdict.retention)
-    reason = _shortfall(spec, best, bool(passed))
+    reason = shortfall(spec, best, bool(passed), bench.teacher.unet.spec)
     found = Optimized(
         original_steps=chosen.original,
         optimized_steps=best.attempt.steps,
@@ -233,13 +233,26 @@ def _exported(
     return found
 
 
-def _shortfall(spec: OptimizationSpec, best: Result, passed: bool) -> str:
-    """What was asked for and not reached; empty where all was."""
+def shortfall(spec: OptimizationSpec, best: Result, passed: bool, whole: UNetSpec) -> str:
+    """What was asked for and not reached; empty where all was.
+
+    Args:
+        spec: the goal.
+        best: the student that is exported.
+        passed: whether the gate let it pass.
+        whole: the teacher's network, which is narrowed to a size.
+    """
     steps, size = best.attempt.steps, cost(best.attempt.unet).size_mb
     if not passed:
         return f"no student passed the gate: {best.verdict.reason} at best, with {steps} steps"
     if steps > spec.target_steps:
         return f"{spec.target_steps} steps did not pass the gate; {steps} did"
+    least = cost(scaled(whole, LEAST)).size_mb
+    if spec.size_mb and spec.size_mb < least:
+        return (
+            f"no network of this shape is as small as {spec.size_mb:g} MB, the smallest has "
+            f"{least:.3g}; {size:.3g} MB passed the gate"
+        )
     if spec.size_mb and size > spec.size_mb:
         return f"{spec.size_mb:g} MB did not pass the gate; {size:.3g} MB did"
     return ""

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ado_nas.distillation.attempts import Attempt, Result
+from ado_nas.distillation.optimize import shortfall
 from ado_nas.distillation.planner import Plan
-from ado_nas.distillation.progressive import Decision, lead, scaled, shrink
+from ado_nas.distillation.progressive import LEAST, Decision, lead, scaled, shrink
 from ado_nas.measure.cost import cost
 from ado_nas.optimization import OptimizationSpec
 from ado_nas.quality.gate import Verdict
@@ -115,3 +116,22 @@ def test_given_size_is_the_widest_that_is_not_larger() -> None:
     wider = [cost(scaled(UNET, s / 100)).size_mb for s in range(10, 101)]
     assert sizes[-1] == max(s for s in wider if s <= 0.08)
     assert len(sizes) > 1  # in stages
+
+
+def test_size_that_no_network_has_is_told_from_one_that_did_not_pass() -> None:
+    least = cost(scaled(UNET, LEAST)).size_mb
+    for size in (0.9 * least, 1.1 * least):
+        spec = dataclasses.replace(SPEC, compress=f"{size:.6f}")
+        maker = Maker(lambda a: cost(a.unet).size_mb > 1.2 * least)
+        passed = [d.result for d in shrink(maker, first(), spec, 2) if d.result.verdict.passed]
+        told = shortfall(spec, passed[-1], True, UNET)
+        found = cost(passed[-1].attempt.unet).size_mb
+        if size < least:
+            assert told.startswith(f"no network of this shape is as small as {spec.size_mb:g} MB")
+            assert told.endswith(f"the smallest has {least:.3g}; {found:.3g} MB passed the gate")
+        else:
+            assert told == f"{spec.size_mb:g} MB did not pass the gate; {found:.3g} MB did"
+    spec = dataclasses.replace(SPEC, compress=f"{0.9 * least:.6f}")
+    smallest = dataclasses.replace(first(), attempt=Attempt(scaled(UNET, LEAST), 2, "anchored", 9))
+    assert "no network of this shape" in shortfall(spec, smallest, True, UNET)
+    assert not shortfall(dataclasses.replace(SPEC, compress="auto"), smallest, True, UNET)
