@@ -20,12 +20,13 @@ PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
 def table(rows: list[dict[str, Any]]) -> None:
-    """Print rows with equal keys as aligned columns."""
+    """Print rows as aligned columns, one for each key that any of them has."""
     if not rows:
         print("nothing yet")
         return
-    cells = [list(rows[0])] + [[cell(value) for value in row.values()] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names] + [[cell(row.get(name)) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
 
