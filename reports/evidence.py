@@ -9,7 +9,7 @@ from typing import Any
 from reports import finalists, wording
 from reports.commands import commands, taking
 from reports.markup import Child, Html, element, table
-from reports.measurements import front, real
+from reports.measurements import real
 from studies.record import StudyRecord
 from studies.selection import KNEE, RULE, corner
 
@@ -164,16 +164,17 @@ def _latency(record: StudyRecord) -> str:
 
 
 def _again(record: StudyRecord) -> str:
-    members = front(record)
-    measured = [m for m in members if m.repeated is not None]
+    # Not what `final` says: of a finalist that is the verdict of its trainings from other seeds.
+    verdicts = [record.remeasured.get(n, {}).get("repeated") for n in record.front]
+    measured = [v for v in verdicts if v is not None]
     if not measured:
         return (
             "The front was not measured again; a search's own winners look better than they are."
         )
-    held = sum(m.repeated is True for m in measured)
+    members = wording.count(len(measured), "front member")
     return (
-        f"{held} of {wording.count(len(measured), 'front member')} repeated when measured again "
-        "on other noise and the other half of the held-out images. Brackets are 95% intervals."
+        f"{sum(measured)} of {members} repeated when measured again on other noise and the other "
+        "half of the held-out images. Brackets are 95% intervals."
         f"{_overtaken(len(record.dominated))}"
     )
 

@@ -108,6 +108,19 @@ def test_report_without_finalists_says_that_each_trained_once(make_study: MakeSt
     assert summary(record, None)["finalists"] == []
 
 
+def test_members_that_repeated_when_measured_again_do_so_whatever_other_seeds_say(
+    record: StudyRecord,
+) -> None:
+    again = {n: {**row, "repeated": True} for n, row in record.remeasured.items()}
+    unknown = dataclasses.replace(record.finalists[0], repeated=None)
+    others = (unknown, *record.finalists[1:])
+    found = dataclasses.replace(record, remeasured=again, finalists=others)
+    count = len(record.front)
+    assert f"{count} of {count} front members repeated when measured" in evidence.notes(found)
+    once = dataclasses.replace(found, remeasured={})
+    assert "The front was not measured again" in evidence.notes(once)
+
+
 def test_pick_that_did_not_repeat_is_said(record: StudyRecord) -> None:
     lost = dataclasses.replace(record, best=record.finalists[1].number)
     assert "The pick did not repeat: 0 of 2 trainings" in headline.subtitle(lost)
