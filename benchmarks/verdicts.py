@@ -87,9 +87,12 @@ def row_of(seed: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def time_ratio(search: Mapping[str, Any], plain: Mapping[str, Any]) -> float | None:
-    """How many times as long the plain loop took to its last hypervolume; None for never."""
-    seconds = reached(search["curve"], plain["hypervolume"])
-    return None if seconds is None else round(plain["seconds"] / seconds, 2)
+    """How many times as long the plain loop took to its last hypervolume; None for never.
+
+    Both are timed until they had it: what the plain loop went on with in vain does not count.
+    """
+    own, its = (reached(s["curve"], plain["hypervolume"]) for s in (search, plain))
+    return None if own is None or its is None else round(its / own, 2)
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

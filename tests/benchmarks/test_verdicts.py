@@ -19,7 +19,7 @@ def searched(kind: str, curve: list[list[float]], seconds: float, seed: int = 0)
 
 
 OURS = searched("ours", [[10.0, 1.0], [20.0, 2.0], [50.0, 3.0]], 60.0)
-PLAIN = searched("plain", [[100.0, 1.0], [400.0, 2.0]], 400.0)
+PLAIN = searched("plain", [[100.0, 1.0], [400.0, 2.0], [700.0, 2.0]], 800.0)  # in vain at last
 RANDOM = searched("random", [[10.0, 0.5], [50.0, 2.5]], 55.0)
 
 
@@ -48,7 +48,7 @@ def test_row_holds_times_and_hypervolumes_of_all_loops() -> None:
         "seconds": 60.0,
         "random_hypervolume": 2.5,
         "plain_hypervolume": 2.0,
-        "plain_seconds": 400.0,
+        "plain_seconds": 800.0,
         "plain_at_equal_time": 0.0,
         "seconds_to_plain": 20.0,
         "time_ratio": 20.0,
@@ -57,6 +57,8 @@ def test_row_holds_times_and_hypervolumes_of_all_loops() -> None:
     late = verdicts.row_of(4, {"ours": never, "random": RANDOM, "plain": PLAIN})
     assert late["time_ratio"] is None and late["seconds_to_plain"] is None
     assert "time_ratio" not in verdicts.row_of(4, {"ours": OURS, "random": RANDOM})
+    none = {**searched("plain", [[0.0, 0.0]], 400.0), "curve": []}  # nothing was scored
+    assert verdicts.time_ratio(OURS, none) is None
 
 
 def test_verdict_has_the_least_ratio_and_zero_where_one_never_came_there() -> None:
