@@ -9,7 +9,7 @@ import numpy as np
 
 from reports import wording
 from reports.measurements import Measurements, front, pick, real
-from studies import pareto
+from studies.pareto import Points
 from studies.record import StudyRecord
 
 SHOWN = ("study", "pick", "retention", "latency_ms", "size_mb", "speedup", "compression")
@@ -91,20 +91,20 @@ def alike(record: StudyRecord) -> tuple[Any, ...]:
 
 
 def _joint(records: Sequence[StudyRecord]) -> list[int | None]:
-    """How many front members of each study are on the front of all that compare with it."""
+    """How many front members of each study none of the others that compare with it dominates."""
     same = [alike(record) for record in records]
-    fronts = [front(record) for record in records]
+    fronts = [_points(front(record)) for record in records]
     counts: list[int | None] = []
     for i, own in enumerate(fronts):
-        members = [m for other, f in zip(same, fronts, strict=True) if other == same[i] for m in f]
-        if same.count(same[i]) < 2:
-            counts.append(None)
-            continue
-        points = np.array([_point(m) for m in members], dtype=np.float64).reshape(-1, 3)
-        kept = {id(m) for m, on in zip(members, pareto.front(points), strict=True) if on}
-        counts.append(sum(id(m) in kept for m in own))
+        others = [f for j, f in enumerate(fronts) if j != i and same[j] == same[i]]
+        counts.append(sum(not _beaten(m, np.vstack(others)) for m in own) if others else None)
     return counts
 
 
-def _point(found: Measurements) -> tuple[float, float, float]:
-    return found.gap, found.latency_ms, found.size_mb
+def _beaten(point: Points, others: Points) -> bool:
+    return bool(((others <= point).all(axis=1) & (others < point).any(axis=1)).any())
+
+
+def _points(found: Sequence[Measurements]) -> Points:
+    rows = [(m.gap, m.latency_ms, m.size_mb) for m in found]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)

@@ -39,6 +39,18 @@ def test_studies_of_one_device_share_a_front_and_others_do_not(make_study: MakeS
     }
 
 
+def test_a_member_overtaken_by_its_own_sibling_counts_where_no_other_study_beats_it(
+    make_study: MakeStudy,
+) -> None:
+    one = make_study()
+    largest = max(one.front, key=lambda n: one.trial(n).values["size_mb"])
+    beaten = {**one.remeasured[largest], "gap": 1e3, "latency_ms": 1e3}  # by every sibling
+    own = dataclasses.replace(one, remeasured={**one.remeasured, largest: beaten})
+    worse = {n: {"gap": 1e6, "latency_ms": 1e6} for n in one.front}
+    other = dataclasses.replace(one, name="worse", remeasured=worse)
+    assert [row["on_joint_front"] for row in rows([own, other])] == [len(one.front), 0]
+
+
 def test_studies_of_other_data_share_no_front(make_study: MakeStudy) -> None:
     one = make_study()
     other = dataclasses.replace(one, digests={**one.digests, "data": "else"})
