@@ -108,7 +108,8 @@ class EvaluationModule(Protocol):
         """Score model folders on other noise and the other half of the held-out images.
 
         One entry a folder: gap, gap_low, gap_high, retention, retention_low, retention_high,
-        latency_ms, repeated, speedup, speedup_training_free; the reference is scored alike.
+        latency_ms, repeated, speedup, speedup_training_free (unless the teacher keeps less at
+        every setting); the reference is scored alike.
 
         Raises:
             StudyError: what is loaded is not what the study's digests say.

@@ -21,7 +21,7 @@ class Gains:
 
     chosen: Row
     reference: Row  # empty where there is none
-    rival: Row | None  # the fastest training-free setting of no lower retention
+    rival: Row | None  # the fastest setting of the teacher, reference or not, that keeps as much
 
     @property
     def speedup(self) -> float | None:
@@ -114,7 +114,7 @@ def subtitle(found: Mapping[str, Any]) -> Html:
         return join([setback.advice(found), " ", _measured(found)])
     source, rival = won.reference, won.rival
     words = [f"The reference is the teacher with {wording.setting(source)}." if source else ""]
-    if rival is not None:
+    if rival is not None and rival is not source:
         cost = wording.number(real(rival, "latency_ms"))
         words.append(
             "The fastest setting of its own sampler that loses no more quality is "
@@ -192,6 +192,8 @@ def _against(won: Gains) -> list[Child]:
     gained = won.over_training_free
     if gained is None:
         return [", which no training-free setting that was measured keeps"]
+    if won.rival is won.reference:
+        return [", which no training-free setting that was measured keeps but the reference"]
     if _equal(gained):
         return [", and as fast as the best training-free setting of no lower retention"]
     change = _change(gained, "faster", "slower", "")
@@ -200,7 +202,8 @@ def _against(won: Gains) -> list[Child]:
 
 def _rival(rows: list[Row], chosen: Row) -> Row | None:
     least = real(chosen, "retention")
-    free = [r for r in rows if r.get("kind") == "training_free" and real(r, "latency_ms")]
+    kinds = ("training_free", "reference")
+    free = [r for r in rows if r.get("kind") in kinds and real(r, "latency_ms")]
     enough = [r for r in free if least is not None and (real(r, "retention") or 0.0) >= least]
     return min(enough, key=lambda r: float(r["latency_ms"]), default=None)
 

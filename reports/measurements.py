@@ -19,9 +19,10 @@ Interval = tuple[float, float]
 class Measurements:
     """What one scored trial came to; None where a figure was not measured.
 
-    `gap` and `retention` have 95% intervals, `speedup` the middle half of the timings; `repeated`
-    is None until it was measured again. `dominated` is a front member whose final figures another
-    one's beat.
+    `gap` and `retention` have 95% intervals, `speedup` the middle half of the timings.
+    `speedup_training_free` is over the fastest of the teacher's own settings of no lower
+    retention, the reference among them; None where none keeps as much. `repeated` is None until
+    it was measured again. `dominated` is a front member whose final figures another one's beat.
     """
 
     number: int
@@ -164,7 +165,6 @@ def _measurements(
     kept = retention(record, gap) if kept is None else kept
     speedup = real(source, "speedup")
     speedup = _ratio(real(record.reference, "latency_ms"), latency) if speedup is None else speedup
-    free = real(source, "speedup_training_free")
     repeated = again.get("repeated")
     return Measurements(
         number=trial.number,
@@ -179,7 +179,7 @@ def _measurements(
         ),
         speedup=speedup,
         speedup_interval=_timings(record, {**own, **again}, latency),
-        speedup_training_free=_training_free(record, kept, latency) if free is None else free,
+        speedup_training_free=_training_free(record, kept, latency),
         remeasured=bool(again),
         repeated=repeated if isinstance(repeated, bool) else None,
     )
@@ -194,7 +194,10 @@ def _timings(record: StudyRecord, source: Mapping[str, Any], latency: float) -> 
 
 
 def _training_free(record: StudyRecord, kept: float | None, latency: float) -> float | None:
-    """Speedup over the fastest teacher setting of no lower retention, the reference among them."""
+    """Speedup over the fastest teacher setting of no lower retention, the reference among them.
+
+    Never the stored one: older studies have that over the reference even where they keep more.
+    """
     if kept is None:
         return None
     points = [*record.training_free, {**record.reference, "retention": 1.0}]

@@ -158,6 +158,16 @@ def test_scores_follow_from_the_reference_and_stand_beside_what_was_told(
     assert model.unet.spec == STUDENT.unet and len(model.levels) == 3
 
 
+def test_the_reference_is_a_setting_of_the_teacher_and_above_it_there_is_none() -> None:
+    costs = {"latency_batch1_ms": 9.0, "size_mb": 4.0, "peak_memory_mb": 50.0}
+    settings = [{"retention": kept, "latency_ms": ms} for kept, ms in ((0.5, 4.0), (0.9, 60.0))]
+    facts = {"reference": {"latency_ms": 40.0, **costs}, "training_free": settings}
+    expected = {0.4: 2.0, 0.8: 20.0, 1.0: 20.0, 1.2: None}
+    for kept, over in expected.items():
+        found = evaluation.gains(facts, {"retention": kept, "latency_ms": 2.0, **costs})
+        assert found.get("speedup_training_free") == over and found["speedup"] == 20.0
+
+
 def changing(adaptation: str) -> Candidate:
     distillation = dataclasses.replace(STUDENT.distillation, adaptation=adaptation)
     return dataclasses.replace(STUDENT, distillation=distillation)

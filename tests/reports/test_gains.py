@@ -46,7 +46,7 @@ def test_sentence_says_gained_and_lost(tradeoff: dict[str, Any]) -> None:
 def test_sentence_says_so_when_no_training_free_setting_keeps_as_much(
     tradeoff: dict[str, Any],
 ) -> None:
-    tradeoff["rows"][-1] |= {"retention": 0.999, "size_mb": 2.61, "steps": 1}
+    tradeoff["rows"][-1] |= {"retention": 1.2, "size_mb": 2.61, "steps": 1}
     text = sentence(tradeoff)
     assert text.startswith("1 step in place of 50 draws images")
     assert text.endswith("which no training-free setting that was measured keeps.")
@@ -56,6 +56,20 @@ def test_sentence_says_so_when_no_training_free_setting_keeps_as_much(
         "faster",
         "quality retention",
     ]
+
+
+def test_the_reference_is_a_setting_too_where_no_cheaper_one_keeps_as_much(
+    tradeoff: dict[str, Any],
+) -> None:
+    tradeoff["rows"][-1]["retention"] = 0.999
+    won = gains(tradeoff)
+    assert won is not None and won.rival is won.reference
+    assert won.over_training_free == won.speedup == pytest.approx(50 / 4 * 2)
+    text = plain(sentence(tradeoff))
+    assert text.endswith(
+        ", which no training-free setting that was measured keeps but the reference."
+    )
+    assert "fastest setting" not in subtitle(tradeoff)
 
 
 def test_sentence_says_so_when_the_target_was_missed(tradeoff: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from reports.headline import subtitle
 from reports.measurements import bounds, final, front, pick, retention, searched
+from reports.summary import summary
 from studies.record import StudyRecord
 
 MakeStudy = Callable[..., StudyRecord]
@@ -58,6 +60,20 @@ def test_training_free_speedup_is_against_the_fastest_of_no_lower_retention(
         fastest = min((ms for kept, ms in rivals if kept >= found.retention), default=None)
         expected = None if fastest is None else fastest / found.latency_ms
         assert found.speedup_training_free == expected
+
+
+def test_stored_speedup_over_the_reference_does_not_count_where_that_keeps_less(
+    make_study: MakeStudy,
+) -> None:
+    record = make_study()
+    best, again = record.best, {"gap": 7.9, "latency_ms": 0.68, "speedup_training_free": 65.0}
+    assert best is not None
+    for kept, expected in ((1.2, None), (0.9999, pytest.approx(44.2 / 0.68))):
+        own = {**record.remeasured[best], **again, "retention": kept}
+        remeasured = {**record.remeasured, best: own}
+        found = dataclasses.replace(record, remeasured=remeasured)
+        assert summary(found, None)["best"]["speedup_training_free"] == expected
+        assert ("No setting" in subtitle(found)) == (expected is None)
 
 
 def test_bounds_are_ordered_when_pair_or_two_names() -> None:
