@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ado_nas.errors import ConfigError
 from reports import charts
 from reports.page import write_report
 from reports.stills import still
@@ -67,3 +68,14 @@ def test_a_study_with_little_has_few_figures(
     record = make_study(scores=scores, stops=2)
     paths = write_report(record, tmp_path / "report", tmp_path / "ado-runs", tmp_path / "figures")
     assert {p.stem for p in paths.figures} >= {"latency", "size"}
+
+
+@pytest.mark.parametrize("name", ["taken", "taken/below", "/proc/figures"])
+def test_figures_that_cannot_be_written_are_refused_before_the_report_is(
+    make_study: MakeStudy, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "taken").write_text("kept")
+    with pytest.raises(ConfigError, match=r"no figures can be written to .*; give a folder$"):
+        write_report(make_study(), tmp_path / "report", tmp_path / "ado-runs", tmp_path / name)
+    assert not (tmp_path / "report").exists()
+    assert (tmp_path / "taken").read_text() == "kept"
