@@ -11,14 +11,18 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reports.exhibits import exhibits
+from reports.measurements import VALUES
 from reports.notes import study_note, trial_note
-from studies.record import StudyRecord
+from studies.pareto import front
+from studies.record import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     from studies.storage import Store
@@ -69,10 +73,24 @@ class Annotator:
                 self._refresh(watched)
             found = callback(study_id=study_id)
             if watched is not None and isinstance(found, dict) and "trials" in found:
-                self._guarded(annotate, found, watched.view)
+                self._guarded(self._annotate, found, watched.view, study_id)
             return found
 
         return answer
+
+    def _annotate(self, answer: dict[str, Any], view: View, study_id: int) -> None:
+        told = {row["number"] for row in (*answer["trials"], *answer["best_trials"])}
+        others = [n for n in view.last_record().front if n not in told]
+        annotate(answer, view, self._rows(study_id, others) if others else [])
+
+    def _rows(self, study_id: int, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Trials as optuna-dashboard tells them; a page that polls is told the latest alone."""
+        from optuna_dashboard._serializer import serialize_frozen_trial
+
+        storage = self._store.storage
+        marks = storage.get_study_system_attrs(study_id)
+        trials = storage.get_all_trials(study_id, deepcopy=False)
+        return [serialize_frozen_trial(study_id, trials[n], marks) for n in numbers]
 
     def _watch(self, study_id: int) -> Watched | None:
         """The study, if a search of this project made it."""
@@ -109,15 +127,16 @@ class Annotator:
             return None
 
 
-def annotate(answer: dict[str, Any], view: View) -> None:
-    """Add notes of trials to what is told of a study, and which of them are over a limit.
+def annotate(answer: dict[str, Any], view: View, others: Sequence[dict[str, Any]]) -> None:
+    """Add notes of trials to what is told of a study, and which are over a limit or the best.
 
     Args:
         answer: of optuna-dashboard, changed in place.
         view: of the study.
+        others: what it would tell of front members that are not in the answer.
     """
     record = view.last_record()
-    shown = [*answer["trials"], *answer["best_trials"]]
+    shown = [*answer["trials"], *answer["best_trials"], *others]
     trials = view.trials(row["number"] for row in shown)
     for row in shown:
         trial = trials[row["number"]]
@@ -126,8 +145,21 @@ def annotate(answer: dict[str, Any], view: View) -> None:
         if row["state"] not in ("Running", "Waiting") and row["note"]["version"] == 0:
             row["note"]["body"] = trial_note(record, trial, _image(row))
     answer["plotly_graph_objects"].sort(key=lambda figure: str(figure["id"]))
-    best = answer["best_trials"]
-    answer["best_trials"] = [row for row in best if max(row["constraints"], default=0) <= 0]
+    answer["best_trials"] = _front(shown, trials)
+
+
+def _front(
+    shown: Sequence[dict[str, Any]], trials: Mapping[int, TrialRecord]
+) -> list[dict[str, Any]]:
+    """The rows within the limits that none of them dominates.
+
+    In optuna-dashboard's own list trials over a limit dominate, too.
+    """
+    rows = {row["number"]: row for row in shown}
+    able = [n for n in sorted(rows) if trials[n].state == "complete" and trials[n].feasible]
+    points = [[trials[n].values[name] for name in VALUES] for n in able]
+    kept = front(np.array(points, dtype=np.float64).reshape(-1, len(VALUES)))
+    return [rows[n] for n, on in zip(able, kept, strict=True) if on]
 
 
 def publish(view: View, told: StudyRecord | None = None) -> StudyRecord | None:

@@ -122,6 +122,19 @@ def test_trials_are_told_with_notes_pictures_and_limits(store: Store) -> None:
     assert not [key for key in system(store) if key.startswith("dashboard:1")]  # not kept
 
 
+def test_trial_that_only_one_over_a_limit_dominates_is_among_the_best(
+    store: Store, tmp_path: Path
+) -> None:
+    end(study(store), tmp_path, {"gap": 11.0, "latency_ms": 3.0, "size_mb": 0.5}, over=0.4)
+    end(study(store), tmp_path, {"gap": 13.0, "latency_ms": 5.0, "size_mb": 0.7}, over=-0.1)
+    application, url = dashboard(store), f"/api/studies/{number(store)}"
+    whole, later = ask(application, url), ask(application, f"{url}?after=6")
+    assert len(whole["trials"]) == 6 and not later["trials"]
+    for answer in (whole, later):
+        (best,) = answer["best_trials"]
+        assert best["number"] == 0 and "**Retention 0.85**" in best["note"]["body"]
+
+
 @in_a_database
 def test_study_has_our_note_and_figures_for_any_dashboard(store: Store) -> None:
     ask(dashboard(store), f"/api/studies/{number(store)}")
