@@ -71,7 +71,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.workers", 40, "trials an hour by workers and streams, on the same candidates"
     ),
     "search": Benchmark(
-        "benchmarks.search", 210, "the search against a plain loop, chance, and itself with less"
+        "benchmarks.search", 300, "the search against a plain loop, chance, and itself with less"
     ),
     "scale": Benchmark(
         "benchmarks.scale", 3, "show, report, suggestion and decision at 100 to 10,000 trials"

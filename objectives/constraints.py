@@ -53,4 +53,11 @@ def violations(limits: Limits, figures: dict[str, float]) -> dict[str, float]:
 
 def reason(found: dict[str, float]) -> str:
     """The violated limits in words; empty where all are met."""
-    return ", ".join(f"{name} over its limit by {v:.0%}" for name, v in found.items() if v > 0)
+    return ", ".join(
+        # A difference of retentions, a share of the other limits; see `violations`.
+        f"{name} under its limit by {v:.2g}"
+        if name == "retention"
+        else f"{name} over its limit by {v:.0%}"
+        for name, v in found.items()
+        if v > 0
+    )

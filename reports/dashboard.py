@@ -74,9 +74,10 @@ def run(
     port = free_port(host, port)
     artifacts.mkdir(parents=True, exist_ok=True)
     process = _start([*dashboard_command(storage_url, artifacts, host, port), "--until-eof"])
+    here = HOST if host in EVERYWHERE else host
     try:
-        _await_answer(process, "127.0.0.1" if host in EVERYWHERE else host, port, wait_s)
-        announce(f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}/dashboard/")
+        _await_answer(process, here, port, wait_s)
+        announce(f"http://{f'[{here}]' if ':' in here else here}:{port}/dashboard/")
         return process.wait()
     except KeyboardInterrupt:
         return 0

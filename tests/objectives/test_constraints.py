@@ -27,3 +27,5 @@ def test_reason_names_the_violated_limits_only() -> None:
     text = reason(violations(LIMITS, {"latency_ms": 3.0, "size_mb": 0.5}))
     assert "latency" in text and "50%" in text and "size" not in text
     assert reason({"latency": 0.0}) == ""
+    low = violations(LIMITS, {"latency_ms": 3.0, "retention": 0.38})
+    assert reason(low) == "latency over its limit by 50%, retention under its limit by 0.12"

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -20,6 +21,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.study import StudyDirection
 
 from ado_nas.errors import ConfigError, StudyError
+from reports import dashboard
 from reports.dashboard import dashboard_command, free_port, run
 from studies.record import StudyRecord
 from studies.shelves import Shelves, unseen
@@ -208,3 +210,20 @@ def test_free_port_refuses_when_taken_or_not_ours() -> None:
     with pytest.raises(ConfigError, match="cannot listen"):
         free_port("192.0.2.1", 8080)
     assert free_port("127.0.0.1", 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("::1", "[::1]"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("box.lan", "box.lan")],
+)
+def test_announced_address_is_one_that_a_browser_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    announced: list[str] = []
+    process = SimpleNamespace(wait=lambda: 0)
+    for name, result in {"_check_exists": None, "free_port": 8080, "_start": process}.items():
+        monkeypatch.setattr(dashboard, name, lambda *_, result=result: result)
+    for name in ("_await_answer", "_stop"):
+        monkeypatch.setattr(dashboard, name, lambda *_: None)
+    assert run("sqlite:///a.db", tmp_path, host, announce=announced.append) == 0
+    assert announced == [f"http://{shown}:8080/dashboard/"]
