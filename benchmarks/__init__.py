@@ -50,7 +50,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "benchmarks.inheritance", 15, "students from scratch, sliced, and from a supernet"
     ),
     "distillation": Benchmark(
-        "benchmarks.distillation", 70, "ways of distilling at equal wall time, for 1, 2, 4 steps"
+        "benchmarks.distillation", 70, "ways of distilling at equal compute, for 1, 2, 4 steps"
     ),
     "schedules": Benchmark(
         "benchmarks.schedules", 600, "solvers and noise levels at few evaluations, learned or not"

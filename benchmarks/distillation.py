@@ -1,9 +1,13 @@
-"""Which way of distilling is best at how many steps, all given the same wall time.
+"""Which way of distilling is best at how many steps, all given the same compute.
 
 One student, of the teacher's architecture and with its weights, is trained by each method for 1,
 2 and 4 steps: anchored in the planner's stages, anchored at once, chained, by consistency
 (with the teacher's trajectories, and from images alone), and by plain denoising, which a solver
 then samples in as few steps.
+
+Trainings take a while, and a shared machine is not the same from one to the next. So iterations
+have a price, told by steps of every kind timed in turns, and each student gets as many as the same
+time buys; the seconds as they came stand beside that.
 """
 
 from __future__ import annotations
@@ -11,8 +15,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +30,16 @@ from ado_nas.distillation.methods import course_by, learning
 from ado_nas.distillation.optimize import planned
 from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
+from ado_nas.measure.latency import time_in_turn
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import UNet, build_unet
 from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.reference import measure_reference
+from ado_nas.runtime import batch_streams, blas_threads, cores
 from ado_nas.specs import DistillationSpec, TaskSpec, digest
-from ado_nas.training.step import Stepper, schedule
+from ado_nas.training.step import Stepper
 from ado_nas.training.teacher import batches, edm_loss
 from studies.config import resolve
 
@@ -42,7 +47,8 @@ METHODS = ("anchored", "at once", "chained", "consistency", "images alone", "pla
 STEPS = (1, 2, 4)
 SEEDS = 3
 SECONDS = 40.0  # of training, for each student
-SCHEMA = 2
+ROUNDS = 15  # of steps timed in turns
+SCHEMA = 3
 
 
 def run(
@@ -67,13 +73,14 @@ def run(
         task: other than the shapes16 preset's.
         training: batch, learning rate and averaging, other than the preset's; its iterations do
             not count.
-        seconds: of training a student; what is timed is the training alone.
+        seconds: of training a student, by the prices of its iterations.
         seeds: how many.
 
     Returns:
-        rows: seed, method, steps, stages, iterations, seconds, gap, retention with its interval;
-        `median_retention` by method and steps; by steps the `best` method; the reference's
-        gap and the floor.
+        rows: seed, method, steps, stages, iterations, priced_seconds (of these iterations),
+        seconds (as they came), gap, retention with its interval; `median_retention` by method and
+        steps; by steps the `best` method; `iteration_ms`, the prices by kind of iteration; the
+        reference's gap and the floor.
 
     Raises:
         ConfigError: no such row.
@@ -85,20 +92,23 @@ def run(
     training = training or preset.optimization.training
     bench = open_bench(task or preset.task, workspace, progress)
     reference = measure_reference(bench, workspace, progress)["reference"]
-    about = SCHEMA, bench.digests, training, bench.task.quality, seconds
+    place = workspace / "benchmarks" / "distillation"
+    prices = _kept_prices(bench, training, place)
+    about = SCHEMA, bench.digests, training, bench.task.quality, seconds, prices
     rows = []
     chosen = cases if row is None else [cases[row]]
     for case in chosen:
         key = digest("distillation", *about, case)
-        kept = workspace / "benchmarks" / "distillation" / f"{key}.json"
+        kept = place / f"{key}.json"
         found = read_json(kept)
         if found is None:
-            found = _row(bench, reference, case, training, seconds)
+            found = _row(bench, reference, case, training, seconds, prices)
             write_json(kept, found)
         rows.append(found)
         progress("students by method", len(rows), len(chosen), f"{case[1]}, {case[2]} steps")
     return {
         "rows": rows,
+        "iteration_ms": prices,
         "reference_gap": reference["gap"],
         "floor": reference["floor"],
         **_verdict(rows),
@@ -111,6 +121,7 @@ def _row(
     case: tuple[int, str, int],
     training: DistillationSpec,
     seconds: float,
+    prices: dict[str, float],
 ) -> dict[str, Any]:
     seed, method, steps = case
     unet = build_unet(bench.teacher.unet.spec, seed)
@@ -118,11 +129,13 @@ def _row(
     stages = _stages(bench, method, steps)
     alike = "consistency" if method == "images alone" else method
     settings = learning(alike, training, training.iterations)
-    course, spent, done = None, 0.0, 0
+    course, spent, priced, done = None, 0.0, 0.0, 0
     for stage in stages:
+        price = prices[_kind(method, course)] / 1e3
+        count = max(1, round(seconds / len(stages) / price))
         course = _course(bench, method, stage, unet, course, training.batch, seed)
-        took, count = _trained(unet, course, settings, seconds / len(stages))
-        spent, done = spent + took, done + count
+        spent += _trained(unet, course, dataclasses.replace(settings, iterations=count))
+        priced, done = priced + count * price, done + count
     assert course is not None
     quality = bench.task.quality
     start, labels = bench.start(quality.noise_seed), bench.labels()
@@ -134,6 +147,7 @@ def _row(
         "steps": steps,
         "stages": "-".join(map(str, stages)),
         "iterations": done,
+        "priced_seconds": round(priced, 2),
         "seconds": round(spent, 1),
         "gap": found.gap,
         **compared(reference, found),
@@ -183,24 +197,55 @@ def _copy(unet: UNet) -> UNet:
     return twin
 
 
-def _trained(
-    unet: UNet, course: Course, training: DistillationSpec, seconds: float
-) -> tuple[float, int]:
-    """Train for about so long; the iterations are counted from a few that are timed first."""
-    count = max(1, round(seconds / _iteration_seconds(_copy(unet), course, training)))
-    spec = dataclasses.replace(training, iterations=count)
+def _trained(unet: UNet, course: Course, training: DistillationSpec) -> float:
+    """Train to the end; returns the seconds that took."""
     with tempfile.TemporaryDirectory() as folder:
-        return follow(unet, course, spec, Path(folder), "", silent), count
+        return follow(unet, course, training, Path(folder), "", silent)
 
 
-def _iteration_seconds(unet: UNet, course: Course, training: DistillationSpec) -> float:
-    stepper = Stepper(unet, course.loss, schedule(1e-4, 0, 10), training.ema_decay)
-    stream, spans = course.batches(0), []
-    for _ in range(8):
-        begin = time.perf_counter()
-        stepper(*next(stream))
-        spans.append(time.perf_counter() - begin)
-    return statistics.median(spans[2:])
+def _kind(method: str, before: Course | None) -> str:
+    """What an iteration is one of, by its method and the stage before; a kind has one price."""
+    if method == "chained" and before is None:
+        return "chained to the teacher"  # which may be guided
+    return "anchored" if method == "at once" else method
+
+
+def _kept_prices(bench: Bench, training: DistillationSpec, place: Path) -> dict[str, float]:
+    """The prices; a run that was stopped goes on with those it began with."""
+    kept = place / f"{digest('prices', SCHEMA, bench.digests, training, STEPS)}.json"
+    found: dict[str, float] | None = read_json(kept)
+    if found is None:
+        found = _prices(bench, training)
+        write_json(kept, found)
+    return found
+
+
+def _prices(bench: Bench, training: DistillationSpec) -> dict[str, float]:
+    """Milliseconds of an iteration of each kind, by steps timed in turns."""
+    unet, courses = bench.teacher.unet, dict[str, Course]()
+    for method in METHODS:
+        before = None
+        for stage in _stages(bench, method, min(STEPS))[:2]:
+            course = _course(bench, method, stage, unet, before, training.batch, 0)
+            courses.setdefault(_kind(method, before), course)
+            before = course
+    steps = [_step(_copy(unet), course, training) for course in courses.values()]
+    return dict(zip(courses, time_in_turn(steps, ROUNDS), strict=True))
+
+
+def _step(unet: UNet, course: Course, training: DistillationSpec) -> Callable[[], mx.array]:
+    """An iteration of a training, its batch included."""
+    rate = mx.array(0.0)
+    stepper = Stepper(course.pupil(unet), course.loss, lambda _: rate, training.ema_decay)
+    stream = course.batches(0)
+    threads = 1 if len(batch_streams()) > 1 else cores()
+
+    def step() -> mx.array:
+        with blas_threads(threads):
+            stepper(*next(stream))
+        return stepper.vector
+
+    return step
 
 
 def _verdict(rows: list[dict[str, Any]]) -> dict[str, Any]:
