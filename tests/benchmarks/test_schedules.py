@@ -16,6 +16,7 @@ from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.errors import ConfigError
 from ado_nas.progress import silent
+from ado_nas.quality.intervals import T_90
 from ado_nas.specs import CLOSED_FORMS, SamplerSpec, TaskSpec
 from benchmarks import adaptive, schedules
 from studies.config import resolve
@@ -57,20 +58,15 @@ def test_every_solver_meets_every_schedule(workspace: Path, task: TaskSpec) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_lock")
-def test_saving_is_against_the_fixed_schedules_of_equal_gap(
-    workspace: Path, task: TaskSpec
-) -> None:
+def test_steps_by_content_stand_beside_fixed_schedules(workspace: Path, task: TaskSpec) -> None:
     settings = {"counts": (3, 4, 6), "means": (4.0,), "learned": 64}
     found = adaptive.run(
         seed=0, row=None, workspace=workspace, progress=silent, task=task, refinement=FEW,
         **settings,
     )  # fmt: skip
-    (row,), fixed = found["rows"], found["fixed"]
+    (row,) = found["rows"]
+    assert [f["nfe"] for f in found["fixed"]] == [3, 4, 6]
     assert row["saved_nfe"] == pytest.approx(1 - row["mean_nfe"] / row["fixed_nfe"])
-    gaps = [np.log(f["gap"]) for f in fixed]
-    if gaps == sorted(gaps, reverse=True) and gaps[-1] < np.log(row["gap"]) < gaps[0]:
-        at = np.interp(np.log(row["gap"]), gaps[::-1], [f["nfe"] for f in fixed[::-1]])
-        assert row["fixed_nfe"] == pytest.approx(at)
     assert sum(row["shares"].values()) == pytest.approx(1)
     spent = sum(int(n) * share for n, share in row["shares"].items())
     assert row["mean_nfe"] == pytest.approx(spent)
@@ -78,6 +74,56 @@ def test_saving_is_against_the_fixed_schedules_of_equal_gap(
     assert low <= row["saved_nfe"] <= high
     assert 3 <= row["oracle_nfe"] <= row["mean_nfe"] + 1e-9 and row["oracle_gap"] > 0
     assert -1 <= row["foretold"] <= 1
+
+
+def canned(nfe: float, gap: float, *replicates: float) -> adaptive._Judged:
+    generated: Any = SimpleNamespace(generated=list(replicates))
+    return adaptive._Judged(nfe, gap, (gap, gap), generated)
+
+
+JUDGED = [canned(3, 16.0, 16.0, 32.0), canned(4, 8.0, 8.0, 4.0), canned(6, 2.0, 2.0, 1.0)]
+
+
+def test_evaluations_at_equal_gap_lie_between_the_fixed_schedules_by_its_logarithm() -> None:
+    for gap, nfe in ((16.0, 3.0), (8.0, 4.0), (4.0, 5.0), (2.0, 6.0), (99.0, 3.0), (0.1, 6.0)):
+        assert adaptive._nfe_at(JUDGED, gap) == pytest.approx(nfe)
+    # Fewer evaluations are never taken to have a smaller gap.
+    bent = [canned(3, 2.0), canned(4, 32.0), canned(6, 8.0)]
+    assert adaptive._nfe_at(bent, 16.0) == pytest.approx(5.0)
+    # A group of images is left out of both sides: 2.0 is midway from 4.0 to 1.0.
+    own = canned(4, 4.0, 4.0, 2.0)
+    assert adaptive._replicated(own, JUDGED) == pytest.approx([5.0, 5.0])
+    assert adaptive._replicated(canned(4, 4.0, 8.0, 4.0), JUDGED) == pytest.approx([4.0, 4.0])
+
+
+def test_saving_is_against_the_fixed_schedules_of_equal_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, spent = np.zeros((4, 2, 2, 1), np.float32), np.array([3, 3, 4, 6])
+    monkeypatch.setattr(adaptive, "sample", lambda *_: (start, spent))
+    monkeypatch.setattr(adaptive, "time_in_turn", lambda calls: [4.5, 3.0, 4.0, 7.0])
+    own = canned(4, 4.0, 4.0, 4.0)
+    score = SimpleNamespace(gap=own.gap, gap_interval=own.interval, replicates=own.replicates)
+    judge = SimpleNamespace(gap=lambda images: 9.0, score=lambda images: score)
+    bench: Any = SimpleNamespace(
+        task=SimpleNamespace(reference=SamplerSpec(), quality=SimpleNamespace(batch=2)),
+        judge=judge,
+        teacher=SimpleNamespace(unet=None),
+        start=lambda seed: start,
+        labels=lambda: None,
+    )
+    levels = {n: np.linspace(n, 0, n + 1) for n in (3, 4, 6)}
+    fixed = [Recipe("ddim", "dp", own) for own in levels.values()]
+    held: Any = SimpleNamespace(images=np.stack([start] * 3))
+    about: Any = SimpleNamespace(levels=levels), SimpleNamespace(), fixed, JUDGED, held
+    row = adaptive._row(bench, *about, 0, silent)
+    assert (row["mean_nfe"], row["gap"], row["random_gap"]) == (4.0, 4.0, 9.0)
+    assert row["fixed_nfe"] == pytest.approx(5.0) and row["saved_nfe"] == pytest.approx(0.2)
+    # Without the second group the fixed schedules have this gap at 4 evaluations.
+    half = T_90 * np.std([0.2, 0.0])
+    assert row["saved_interval"] == pytest.approx((0.2 - half, 0.2 + half))
+    assert row["saved_time"] == pytest.approx(1 - 4.5 / 5.5)  # midway from 4 to 7 ms
+    assert row["shares"] == {"3": 0.5, "4": 0.25, "6": 0.25}
 
 
 def test_both_sides_are_guided_as_the_reference_is(monkeypatch: pytest.MonkeyPatch) -> None:
