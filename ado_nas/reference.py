@@ -424,7 +424,12 @@ def check_teacher(reference: dict[str, Any], worst: float) -> None:
         )
 
 
-def fastest_free(rows: list[dict[str, Any]], kept: float) -> float | None:
-    """Latency in ms of the fastest training-free point of no lower retention; None without one."""
-    times = [row["latency_ms"] for row in rows if row["retention"] >= kept]
-    return min(times) if times else None
+def fastest_free(facts: dict[str, Any], kept: float) -> float | None:
+    """Latency in ms of the teacher's fastest setting of no lower retention; None without one.
+
+    Args:
+        facts: of `measure_reference`: its training-free points, and the reference itself.
+        kept: the retention.
+    """
+    settings = [*facts["training_free"], {**facts["reference"], "retention": 1.0}]
+    return min((s["latency_ms"] for s in settings if s["retention"] >= kept), default=None)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ado_nas.errors import ConfigError
+from ado_nas.files import check_place
 from reports import (
     charts,
     evidence,
@@ -88,7 +87,7 @@ def write_report(
         ConfigError: no figures can be written there; nothing is written then.
     """
     if figures is not None:
-        _check_folder(figures)
+        check_place("--figures", figures, folder=True)
     drawn = _draw(record)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "report.html"
@@ -105,18 +104,6 @@ def write_report(
 
         stills = write_stills(drawn.every, figures)
     return ReportPaths(target, csv, document, tuple(stills))
-
-
-def _check_folder(path: Path) -> None:
-    """Make the folder where it is missing, and refuse what cannot be written to."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"no figures can be written to {path} ({error.strerror}); give a folder"
-        ) from error
 
 
 def _draw(record: StudyRecord) -> _Drawn:

@@ -47,7 +47,8 @@ class Optimized:
     quality_low: float  # 90% interval
     quality_high: float
     inference_speedup: float  # over the reference, end to end per image
-    speedup_training_free: float  # over the fastest training-free point of no lower retention
+    # Over the teacher's fastest setting of no lower retention; None where there is none.
+    speedup_training_free: float | None
     memory_reduction: float  # 1 - peak over the reference's peak
     compression: float  # reference size over size
     reached: bool
@@ -258,19 +259,18 @@ def shortfall(spec: OptimizationSpec, best: Result, passed: bool, whole: UNetSpe
     return ""
 
 
-def _compared(bench: Bench, facts: dict[str, Any], best: Result) -> dict[str, float]:
+def _compared(bench: Bench, facts: dict[str, Any], best: Result) -> dict[str, Any]:
     """The best student beside the reference; the two are timed in turns."""
     assert best.folder is not None
     reference, sampler, model = facts["reference"], bench.task.reference, load_model(best.folder)
     teacher = bench.teacher.unet, sampler, sampler_levels(bench, sampler)
     student = model.unet, model.sampler, model.levels
     slow, fast = latencies_in_turn([teacher, student], bench.task.latency_batch)
-    free = fastest_free(facts["training_free"], best.verdict.retention)
-    # What it takes now, as the reference has changed since.
-    rival = slow if free is None else free * slow / reference["latency_ms"]
+    free = fastest_free(facts, best.verdict.retention)
+    now = slow / reference["latency_ms"]  # as the reference has changed since
     return {
         "inference_speedup": slow / fast,
-        "speedup_training_free": rival / fast,
+        "speedup_training_free": None if free is None else free * now / fast,
         "memory_reduction": 1 - best.figures["peak_memory_mb"] / reference["peak_memory_mb"],
         "compression": reference["size_mb"] / best.figures["size_mb"],
     }
