@@ -60,7 +60,7 @@ UNET = UNetSpec(
 )
 NESTED = 2  # levels, of the network beside them
 TEACHER = TeacherSpec(UNET, 800, 64, 4e-3, 50, 0.99)
-FAST = CurriculumSpec((16, 32), (0.6, 0.4), replay=0.0, batch_growth=0.0)
+FAST = CurriculumSpec((16, 32), (0.5, 0.5), replay=0.0, batch_growth=0.0)
 EVERY = CurriculumSpec((8, 16, 32), (0.08, 0.27, 0.65), replay=0.3, batch_growth=0.0)
 BUDGETS = (0.55, 0.6, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
 SEEDS = 3
