@@ -97,7 +97,7 @@ class FakeEvaluator:
         missed = violations(limits, found)
         if max(missed.values()) > 0:
             return Outcome("infeasible", constraints=missed, reason="over a static limit")
-        _wait(faults.get("seconds", 0.0), report)
+        _wait(self._workspace, report)
         _break(candidate, faults)
         kept = (REFERENCE["gap"] + 1) / (found["gap"] + 1)
         if "climb" in faults and _climbed(found, kept, rungs, report, faults["climb"]):
@@ -216,8 +216,9 @@ def _climbed(
     return any(report(rung, now) for rung in rungs)
 
 
-def _wait(seconds: float, report: Report) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _wait(workspace: Path, report: Report) -> None:
+    """As long as the faults say, which may change meanwhile."""
+    begin = time.monotonic()
+    while time.monotonic() < begin + _faults(workspace).get("seconds", 0.0):
         time.sleep(0.01)
         report(0, {})

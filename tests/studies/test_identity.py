@@ -30,7 +30,7 @@ def test_fingerprint_stays_when_what_may_change_changes(
     [
         {"seed": 1}, {"space": {"steps": [1]}}, {"limits": {"min_retention": 0.1}},
         {"task": {"data": {"seed": 1}}}, {"task": {"teacher": {"iterations": 1}}},
-        {"task": {"quality": {"samples": 9}}}, {"distillation": {"iterations": 1}},
+        {"task": {"quality": {"samples": 99}}}, {"distillation": {"iterations": 1}},
         {"evaluator": "another"}, {"task": {"latency_batch": 1}},
     ],
 )  # fmt: skip

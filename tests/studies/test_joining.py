@@ -371,10 +371,17 @@ def test_worker_of_another_machine_shares_the_trials_of_a_running_search(
         while not list(tmp_path.glob("studies/fake/trials/*/samples.png")):
             assert time.monotonic() < until and search.poll() is None
             time.sleep(0.05)
-        found = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert found.returncode == 0, found.stderr
+        faults(seconds=240)  # until the worker has a trial
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, **pipes) as worker:
+            while not (tmp_path / "far" / "evaluated.log").exists():
+                assert time.monotonic() < until and worker.poll() is None
+                time.sleep(0.05)
+            faults()
+            out, err = worker.communicate(timeout=240)
+        assert worker.returncode == 0, err
         assert search.wait(240) == 0
-    told = json.loads(found.stdout)
+    told = json.loads(out)
     assert told["completed"] > 0
     record = load(storage_url(storage, tmp_path), "fake", tmp_path)
     assert record.trained == 8 and record.states["failed"] == 0
