@@ -241,7 +241,7 @@ def batch_streams() -> list[Any]:
     """Streams to split a batch over, each about one core's worth outside BLAS.
 
     Two streams of the CPU where MLX runs on a Linux CPU with two cores or more, so that the halves
-    of a batch run beside each other (hold `blas_threads(1)` meanwhile); else, or where
+    of a batch run beside each other (hold `training_threads` meanwhile); else, or where
     ``ADO_STREAMS`` is 1 and nobody holds the device alone, the default stream.
 
     Returns:
@@ -296,6 +296,13 @@ def blas_threads(count: int) -> Iterator[int]:
         yield old
     finally:
         set_threads(old)
+
+
+@contextlib.contextmanager
+def training_threads() -> Iterator[None]:
+    """Hold the BLAS for training steps: at one thread where `batch_streams` splits, else all."""
+    with blas_threads(1 if len(batch_streams()) > 1 else cores()):
+        yield
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import cached_features
 from ado_nas.quality.judge import Judge, Quality
-from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.runtime import training_threads
 from ado_nas.specs import (
     CurriculumSpec,
     DataSpec,
@@ -64,7 +64,8 @@ FAST = CurriculumSpec((16, 32), (0.5, 0.5), replay=0.0, batch_growth=0.0)
 EVERY = CurriculumSpec((8, 16, 32), (0.08, 0.27, 0.65), replay=0.3, batch_growth=0.0)
 BUDGETS = (0.55, 0.6, 0.7, 0.85, 1.0)  # of the compute of the constant resolution
 SEEDS = 3
-ROUNDS = 15  # of steps timed in turns
+ROUNDS = 25  # of steps timed in turns
+IN_A_ROW = 4  # steps of a turn: those of a stage follow one another, too
 LEVELS = karras_levels(12, 0.02, 60.0)  # at SIDE
 QUALITY = QualitySpec(samples=2000)
 
@@ -175,19 +176,22 @@ def _row(place: _Place, seed: int) -> dict[str, Any]:
         if gap <= wanted.gap:
             break
     reached = gap <= wanted.gap
-    alone, staged = _durations(place, [constant, spec])
+    alone, staged = _durations(place, constant, spec)
     ratios = {"time_ratio": staged / alone, "wall_ratio": seconds / found["constant_s"]}
     told = {k: round(v, 3) if reached else None for k, v in ratios.items()}
     return {**found, **tried[-1], "reached": reached, **told, "tried": tried}
 
 
-def _durations(place: _Place, specs: list[TeacherSpec]) -> list[float]:
-    """Milliseconds of all steps of each training, by steps of each side timed in turns."""
-    counts = [Counter(_sides_of(spec)) for spec in specs]
-    parts = [(spec, side) for spec, of in zip(specs, counts, strict=True) for side in of]
-    steps = [_step(place.dataset, spec, side) for spec, side in parts]
-    spans = iter(time_in_turn(steps, ROUNDS))
-    return [sum(count * next(spans) for count in of.values()) for of in counts]
+def _durations(place: _Place, constant: TeacherSpec, staged: TeacherSpec) -> list[float]:
+    """Milliseconds of all steps of each training, by steps of each side timed in turns.
+
+    Network and batches are equal, so that a step at one side is the same in both.
+    """
+    counts = [Counter(_sides_of(spec)) for spec in (constant, staged)]
+    sides = sorted(counts[1])
+    steps = [_steps(place.dataset, staged, side) for side in sides]
+    spans = dict(zip(sides, time_in_turn(steps, ROUNDS), strict=True))
+    return [sum(of[side] * spans[side] / IN_A_ROW for side in sides) for of in counts]
 
 
 def _sides_of(spec: TeacherSpec) -> list[int]:
@@ -195,19 +199,19 @@ def _sides_of(spec: TeacherSpec) -> list[int]:
     return [course.side(i) for i in range(course.iterations)]
 
 
-def _step(dataset: Dataset, spec: TeacherSpec, side: int) -> Callable[[], mx.array]:
-    """A step of a training at one of its sides, its batch included."""
+def _steps(dataset: Dataset, spec: TeacherSpec, side: int) -> Callable[[], mx.array]:
+    """Steps of a training at one of its sides that follow one another, batches included."""
     unet, rate = build_unet(spec.unet, spec.seed), mx.array(0.0)
     stepper = Stepper(unet, edm_loss, lambda _: rate, spec.ema_decay)
     iterations = itertools.cycle(i for i, s in enumerate(_sides_of(spec)) if s == side)
-    threads = 1 if len(batch_streams()) > 1 else cores()
 
-    def step() -> mx.array:
-        with blas_threads(threads):
-            stepper(*next(batches(spec, dataset, next(iterations))))
+    def steps() -> mx.array:
+        with training_threads():
+            for _ in range(IN_A_ROW):
+                stepper(*next(batches(spec, dataset, next(iterations))))
         return stepper.vector
 
-    return step
+    return steps
 
 
 def _sizes(place: _Place, seed: int) -> list[dict[str, Any]]:

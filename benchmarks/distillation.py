@@ -37,7 +37,7 @@ from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.reference import measure_reference
-from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.runtime import training_threads
 from ado_nas.specs import DistillationSpec, TaskSpec, digest
 from ado_nas.training.step import Stepper
 from ado_nas.training.teacher import batches, edm_loss
@@ -238,10 +238,9 @@ def _step(unet: UNet, course: Course, training: DistillationSpec) -> Callable[[]
     rate = mx.array(0.0)
     stepper = Stepper(course.pupil(unet), course.loss, lambda _: rate, training.ema_decay)
     stream = course.batches(0)
-    threads = 1 if len(batch_streams()) > 1 else cores()
 
     def step() -> mx.array:
-        with blas_threads(threads):
+        with training_threads():
             stepper(*next(stream))
         return stepper.vector
 

@@ -76,13 +76,12 @@ def mlx_work(task: TaskSpec, inputs: Inputs) -> Work:
     batch = tuple(mx.array(inputs[k]) for k in ("x0", "sigma", "noise", "labels"))
     start, classes = mx.array(inputs["start"]), mx.array(inputs["classes"])
     mx.eval(unet.parameters(), batch, start, classes)
-    threads = 1 if len(runtime.batch_streams()) > 1 else runtime.cores()
 
     def sample() -> mx.array:
         return sample_batch(unet, "dpmpp_2m", inputs["levels"], start, classes)
 
     def step() -> None:
-        with runtime.blas_threads(threads):
+        with runtime.training_threads():
             stepper(*batch)
 
     def outputs() -> Inputs:

@@ -19,7 +19,7 @@ from ado_nas.measure import lock
 from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.tree import named_arrays
 from ado_nas.models.unet import UNet
-from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.runtime import training_threads
 from ado_nas.specs import DistillationSpec
 from ado_nas.training.budget import held
 from ado_nas.training.curriculum import Curriculum
@@ -230,7 +230,6 @@ def taught(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
         Diverged: it is not finite.
         OutOfMemory: the step does not fit the memory budget.
     """
-    split = len(batch_streams()) > 1
     # Held for one iteration only, so that whoever times gets the device in between.
-    with lock.shared(), blas_threads(1 if split else cores()):
+    with lock.shared(), training_threads():
         return held(stepper, batch)

@@ -12,7 +12,7 @@ import mlx.core as mx
 from ado_nas.files import replacing
 from ado_nas.measure import lock
 from ado_nas.progress import Progress
-from ado_nas.runtime import batch_streams, blas_threads, cores
+from ado_nas.runtime import training_threads
 from ado_nas.training.budget import held
 from ado_nas.training.step import Stepper
 
@@ -51,8 +51,7 @@ def train(
     before = _resume(stepper, folder / CHECKPOINT)
     started = saved = time.monotonic()
     stream = batches(stepper.iteration)
-    split = len(batch_streams()) > 1
-    with blas_threads(1 if split else cores()):
+    with training_threads():
         while stepper.iteration < iterations:
             with lock.shared():
                 loss = held(stepper, next(stream))

@@ -48,17 +48,17 @@ def test_one_model_and_curricula_stand_beside_constant_resolutions(
 def timed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sides of the steps that were timed: 1 ms at 16 px, 4 ms at 32 px."""
     sides: list[int] = []
-    step = curriculum._step
+    steps = curriculum._steps
 
     def noted(dataset: Dataset, spec: TeacherSpec, side: int) -> Callable[[], mx.array]:
         sides.append(side)
-        return step(dataset, spec, side)
+        return steps(dataset, spec, side)
 
-    def in_turn(steps: list[Callable[[], mx.array]], rounds: int) -> list[float]:
-        assert all(mx.isfinite(step()).all().item() for step in steps)
-        return [{16: 1.0, 32: 4.0}[side] for side in sides]
+    def in_turn(turns: list[Callable[[], mx.array]], rounds: int) -> list[float]:
+        assert all(mx.isfinite(some()).all().item() for some in turns)
+        return [curriculum.IN_A_ROW * {16: 1.0, 32: 4.0}[side] for side in sides]
 
-    monkeypatch.setattr(curriculum, "_step", noted)
+    monkeypatch.setattr(curriculum, "_steps", noted)
     monkeypatch.setattr(curriculum, "time_in_turn", in_turn)
     return sides
 
@@ -71,8 +71,8 @@ def test_durations_count_the_steps_of_each_side(timed: list[int], tmp_path: Path
     place = curriculum._Place(dataset, tmp_path, alone, QualitySpec(), silent)
     sides = curriculum._sides_of(staged)
     spent = sides.count(16) * 1.0 + sides.count(32) * 4.0
-    assert curriculum._durations(place, [alone, staged]) == [10 * 4.0, spent]
-    assert timed == [32, 16, 32]
+    assert curriculum._durations(place, alone, staged) == [10 * 4.0, spent]
+    assert timed == [16, 32]
 
 
 def test_median_counts_what_was_not_reached_as_the_largest() -> None:
