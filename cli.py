@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -699,6 +700,7 @@ def data_verify(
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever shuts down, as Ctrl-C
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

@@ -40,7 +40,8 @@ ONLY_IN = {
     "typer": ("cli.py",),
 }
 AT_THE_TOP_OF_CLI = {
-    *("__future__", "collections", "dataclasses", "json", "math", "pathlib", "shutil", "sys"),
+    *("__future__", "collections", "dataclasses", "json", "math"),
+    *("pathlib", "shutil", "signal", "sys"),
 }
 WITHOUT_MLX = (
     "ado_nas.errors",

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,35 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         text=True,
         env={**os.environ, **environment},
     )
+
+
+ENDLESS = """
+import time
+import cli
+
+def app(standalone_mode):
+    print("on", flush=True)
+    time.sleep(60)
+
+cli.app = app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_stopped_says_that_it_can_go_on(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "on\n"
+        process.send_signal(number)
+        errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert errors == "error: interrupted; the same command goes on from here\n"
 
 
 def call(
