@@ -8,12 +8,17 @@ and feature network, is there before the clock starts. Drawing the trajectories 
 Five hours on two quiet cores: 28 searches of 16 trials, four minutes each with what is measured
 and judged again (2 hours); three without trajectories, whose iterations take a third longer (15
 minutes); three plain loops of 16 trials at three to four minutes (3 hours).
+
+Rows that were run one at a time, also on several machines, for only searches of one seed are
+compared, become one result by ``python -m benchmarks.search ROW.json ROW.json ... > RESULT``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,15 +120,46 @@ def run(
     for own, kind in cases:
         searches.append(_searched(arena, sizes, own, kind))
         progress("searches", len(searches), len(cases), f"{kind}, seed {own}")
-    by = {seed + p: {s["kind"]: s for s in searches if s["seed"] == seed + p} for p in places}
-    rows = [row_of(own, found) for own, found in by.items()]
+    return {**told(searches), "corner": list(arena.corner), "sizes": dataclasses.asdict(sizes)}
+
+
+def told(searches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `run` returns, of searches that have ended."""
+    seeds = dict.fromkeys(s["seed"] for s in searches)
+    rows = [row_of(own, {s["kind"]: s for s in searches if s["seed"] == own}) for own in seeds]
     return {
         "rows": rows,
         **verdict(rows),
         "ablation": ablated(searches, list(WITHOUT)),
         "searches": searches,
-        "corner": list(arena.corner),
-        "sizes": dataclasses.asdict(sizes),
+    }
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One result of several, each of seeds of its own: what is compared is of one seed.
+
+    Args:
+        parts: what the command printed for single rows, on one machine or on several.
+
+    Returns:
+        As `run`, with ``parts`` (seeds, corner and environment of each).
+
+    Raises:
+        ConfigError: the parts are not of as much searching, or share a seed.
+    """
+    if any(part["sizes"] != parts[0]["sizes"] for part in parts):
+        raise ConfigError("the parts are not of equal sizes")
+    seeds = [[row["seed"] for row in part["rows"]] for part in parts]
+    if len({own for part in seeds for own in part}) < sum(map(len, seeds)):
+        raise ConfigError("a seed is in two parts")
+    return {
+        "name": parts[0]["name"],
+        **told([search for part in parts for search in part["searches"]]),
+        "sizes": parts[0]["sizes"],
+        "parts": [
+            {"seeds": own, **{k: part[k] for k in ("corner", "environment")}}
+            for own, part in zip(seeds, parts, strict=True)
+        ],
     }
 
 
@@ -143,3 +179,8 @@ def _preset() -> SearchConfig:
     # At the default's least retention the plain loop would end with nothing to be compared with.
     flags = {"min_retention": LOWEST_RETENTION, "finalists": 0, "track": False}
     return resolve("digits", flags=flags)
+
+
+if __name__ == "__main__":
+    results = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    print(json.dumps(joined(results), indent=2))

@@ -104,6 +104,28 @@ def test_first_seeds_have_a_plain_loop_and_an_ablation_and_the_others_what_chanc
     assert [r["seed"] for r in search.run(row=1, **given)["rows"]] == [4]  # type: ignore[arg-type]
 
 
+def test_rows_of_several_machines_become_the_result_of_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena = Canned(SearchConfig())
+    monkeypatch.setattr(search, "opened", lambda *_: arena)
+    given = {"seed": 3, "workspace": tmp_path, "progress": silent, "sizes": SIZES}
+    around = {"name": "search", "environment": {"device": "one"}}
+    whole = search.run(row=None, **given)  # type: ignore[arg-type]
+    arena.told.clear()
+    parts = [around | search.run(row=row, **given) for row in (0, 1)]  # type: ignore[arg-type]
+    found = search.joined(parts)
+    assert found.pop("parts") == [
+        {"seeds": [seed], "corner": [1.0, 2.0, 3.0], "environment": {"device": "one"}}
+        for seed in (3, 4)
+    ]
+    assert found | {"corner": [1.0, 2.0, 3.0]} == whole | {"name": "search"}
+    with pytest.raises(ConfigError, match="a seed is in two parts"):
+        search.joined([parts[0], parts[0]])
+    with pytest.raises(ConfigError, match="not of equal sizes"):
+        search.joined([parts[0], parts[1] | {"sizes": {}}])
+
+
 def judged_so(
     channel: None, task: TaskSpec, workspace: Path, folders: list[Path], latencies: Path
 ) -> dict[str, Any]:
