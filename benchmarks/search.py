@@ -10,7 +10,7 @@ and judged again (2 hours); three without trajectories, whose iterations take a 
 minutes); three plain loops of 16 trials at three to four minutes (3 hours).
 
 Rows that were run one at a time, also on several machines, for only searches of one seed are
-compared, become one result by ``python -m benchmarks.search ROW.json ROW.json ... > RESULT``.
+compared, become one result by ``python -m benchmarks.search RESULT ... > JOINED``.
 """
 
 from __future__ import annotations
@@ -135,32 +135,33 @@ def told(searches: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One result of several, each of seeds of its own: what is compared is of one seed.
 
     Args:
-        parts: what the command printed for single rows, on one machine or on several.
+        results: what the command printed for single rows, on one machine or on several, or what
+            this function made of them.
 
     Returns:
         As `run`, with ``parts`` (seeds, corner and environment of each).
 
     Raises:
-        ConfigError: the parts are not of as much searching, or share a seed.
+        ConfigError: the results are not of as much searching, or share a seed.
     """
-    if any(part["sizes"] != parts[0]["sizes"] for part in parts):
-        raise ConfigError("the parts are not of equal sizes")
-    seeds = [[row["seed"] for row in part["rows"]] for part in parts]
-    if len({own for part in seeds for own in part}) < sum(map(len, seeds)):
-        raise ConfigError("a seed is in two parts")
-    return {
-        "name": parts[0]["name"],
-        **told([search for part in parts for search in part["searches"]]),
-        "sizes": parts[0]["sizes"],
-        "parts": [
-            {"seeds": own, **{k: part[k] for k in ("corner", "environment")}}
-            for own, part in zip(seeds, parts, strict=True)
-        ],
-    }
+    if any(one["sizes"] != results[0]["sizes"] for one in results):
+        raise ConfigError("the results are not of equal sizes")
+    parts = [part for one in results for part in one.get("parts") or [_part(one)]]
+    seeds = [own for part in parts for own in part["seeds"]]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("a seed is in two of the results")
+    searches = [search for one in results for search in one["searches"]]
+    known = {k: results[0][k] for k in ("name", "sizes")}
+    return {**known, **told(searches), "parts": parts}
+
+
+def _part(one: dict[str, Any]) -> dict[str, Any]:
+    seeds = [row["seed"] for row in one["rows"]]
+    return {"seeds": seeds, "corner": one["corner"], "environment": one["environment"]}
 
 
 def _kinds(sizes: Sizes, place: int) -> list[str]:
