@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import cli
+from benchmarks.quoted import table
 from studies.config import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +103,10 @@ def test_extras_of_the_readme_are_those_that_there_are() -> None:
     (line,) = re.findall(r"Extras are installed by name.*?\)", text, re.DOTALL)
     named = re.findall(r"--extra (\w+)", line) + re.findall(r"`(\w+)`", line)
     assert sorted(named) == sorted(extras)
+
+
+def test_figures_of_the_readme_are_those_of_the_results() -> None:
+    assert table() in (ROOT / "README.md").read_text()
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

@@ -1,0 +1,82 @@
+"""The README's table of what lies in `benchmarks/results`: ``python -m benchmarks.quoted``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ado_nas.files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def table() -> str:
+    """In Markdown: what was measured, what was found, and the benchmark that does it again."""
+    lines = ["| measured | found | `benchmark` |", "|---|---|---|"]
+    for name, told in TOLD.items():
+        lines += [f"| {what} | {found} | `{name}` |" for what, found in told(_result(name))]
+    return "\n".join(lines)
+
+
+def _result(name: str) -> Any:
+    found = read_json(RESULTS / f"{name}.json")
+    assert found is not None, f"no result of {name}"
+    return found
+
+
+def _search(result: Any) -> Iterator[tuple[str, str]]:
+    ratios = [row["time_ratio"] for row in result["rows"] if "time_ratio" in row]
+    yield (
+        "a search until it has the hypervolume that a plain Optuna loop of 16 trials comes to",
+        f"{', '.join(f'{ratio:.0f}' for ratio in ratios)} times as fast (by seed)",
+    )
+
+
+def _curriculum(result: Any) -> Iterator[tuple[str, str]]:
+    ratios = ", ".join(f"{row['time_ratio']:.2f}" for row in result["rows"])
+    yield (
+        "a teacher of 32 px trained at 16 px first, until as good as at 32 px throughout",
+        f"{result['median_time_ratio']:.2f} of the time ({ratios} by seed)",
+    )
+    sizes = result["resolutions"]
+    yield (
+        f"one model for {', '.join(str(r['resolution']) for r in sizes)} px",
+        f"gaps {', '.join(format(r['ratio'], '.2f') for r in sizes)} of those of models for one "
+        "size with equal compute",
+    )
+
+
+def _memory(result: Any) -> Iterator[tuple[str, str]]:
+    yield (
+        f"peak memory predicted before anything runs ({len(result['rows'])} cases)",
+        f"{result['median_error']:.0%} off in the median, {result['worst_over']:.0%} over at most",
+    )
+
+
+def _pruner(result: Any) -> Iterator[tuple[str, str]]:
+    yield (
+        f"trials stopped at rungs ({result['trials']} recorded ones replayed)",
+        f"{result['compute_saved']:.0%} of the compute saved, "
+        f"{result['hypervolume_lost']:.1%} of the hypervolume lost",
+    )
+
+
+def _adaptive(result: Any) -> Iterator[tuple[str, str]]:
+    most = max(row["saved_nfe"] for row in result["rows"])
+    yield (
+        "steps by content beside the best fixed schedule of equal gap",
+        f"{most:.1%} of the evaluations saved at most, on `shapes`: not worth it there",
+    )
+
+
+TOLD = {
+    "search": _search,
+    "curriculum": _curriculum,
+    "memory": _memory,
+    "pruner": _pruner,
+    "adaptive": _adaptive,
+}
+
+if __name__ == "__main__":
+    print(table())
