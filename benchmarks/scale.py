@@ -33,7 +33,6 @@ LENGTHS = (100, 1000, 10_000)
 TABLE = Path(__file__).parent / "results" / "rungs.json"
 JITTER = 0.05  # of a recorded figure, so that no two trials are alike
 FIGURES = 30  # further attributes of a trial, as many as a real one has
-LEAST = 0.5  # least retention of the made studies
 
 
 def run(
@@ -56,9 +55,10 @@ def run(
         table: recorded trials, as `benchmarks.rungs` writes them.
 
     Returns:
-        ``rows``: ``trials``, and in seconds ``show_s`` (the study read and listed), ``report_s``
-        (page, CSV and JSON of a study that is read), ``suggestion_s`` (a trial claimed, drawn by
-        TPE in a process that has the study open) and ``decision_s`` (of the pruner at a rung).
+        ``rows``: ``trials``, how many of them have the least retention (``feasible``) and are on
+        the ``front``, and in seconds ``show_s`` (the study read and listed), ``report_s`` (page,
+        CSV and JSON of a study that is read), ``suggestion_s`` (a trial claimed, drawn by TPE in a
+        process that has the study open) and ``decision_s`` (of the pruner at a rung).
 
     Raises:
         ConfigError: no such row, or no recorded trials.
@@ -90,6 +90,7 @@ def made_study(workspace: Path, length: int, recorded: dict[str, Any], seed: int
         The open study.
     """
     flags = {"trials": length + 100, "seed": seed, "study": "scale", "task.data.resolution": 16}
+    flags["min_retention"] = _least(recorded)
     config = dataclasses.replace(resolve("digits", flags=flags), space=Space())
     session = open_session(config, workspace)
     bind(session, {"reference": recorded["reference"], "digests": {}, "environment": {}})
@@ -101,20 +102,34 @@ def made_study(workspace: Path, length: int, recorded: dict[str, Any], seed: int
 def _trials(
     session: Session, length: int, recorded: dict[str, Any], rng: np.random.Generator
 ) -> Iterator[Finished]:
-    rows = [r for r in recorded["trials"] if "gap" in r]
-    wanted = recorded["reference"]["gap"] + session.floor
+    rows = _scored(recorded)
     for number in range(length):
         row = rows[number % len(rows)]
         figures = {n: float(row[n] * np.exp(rng.normal(0, JITTER))) for n in VALUES}
         dimensions = session.space.dimensions
         choices = {d.name: int(rng.integers(len(d.choices))) for d in dimensions}
-        kept = wanted / (figures["gap"] + session.floor)
+        kept = _retention(recorded, figures)
         told = {**figures, "retention": kept, "state": "complete", "reason": "", "folder": ""}
         told |= {"spec_hash": f"{number:012x}", "worker": "made/0"}
         told |= {RUNGS: json.dumps(_climbed(session, row, figures))}
         told |= {f"figure_{i}": float(v) for i, v in enumerate(rng.random(FIGURES))}
-        violations = {"retention": LEAST - kept, "training": 0.0}
+        least = session.config.limits.min_retention
+        violations = {"retention": least - kept, "training": 0.0}
         yield Finished(axes(figures, session.floor), choices, told, violations)
+
+
+def _scored(recorded: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in recorded["trials"] if "gap" in row]
+
+
+def _retention(recorded: dict[str, Any], row: dict[str, Any]) -> float:
+    reference = recorded["reference"]
+    return float((reference["gap"] + reference["floor"]) / (row["gap"] + reference["floor"]))
+
+
+def _least(recorded: dict[str, Any]) -> float:
+    """The least retention of the made studies, which half of the recorded trials have."""
+    return float(np.median([_retention(recorded, row) for row in _scored(recorded)]))
 
 
 def _climbed(
@@ -143,12 +158,14 @@ def _row(folder: Path, length: int, recorded: dict[str, Any], seed: int) -> dict
         claimed, suggested = _timed(lambda: claim(session, "made/1"))
         assert isinstance(claimed, Claim)
         climb = Climb(session, claimed.trial)
-        whole = next(r for r in recorded["trials"] if "gap" in r)
+        whole = _scored(recorded)[0]
         (first, *_) = _climbed(session, whole, whole)
         _, decided = _timed(lambda: climb.stops(climb.rungs[0], first))
     times = {"show_s": read + listed, "report_s": reported}
     times |= {"suggestion_s": suggested, "decision_s": decided}
-    return {"trials": length, **{name: round(value, 3) for name, value in times.items()}}
+    found = {"trials": length, "feasible": sum(t.feasible for t in record.trials)}
+    found["front"] = len(record.front)
+    return {**found, **{name: round(value, 3) for name, value in times.items()}}
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,8 +1,16 @@
-"""Every solver with every schedule at few evaluations: closed forms against the learned one."""
+"""Every solver with every schedule at few evaluations: closed forms against the learned one.
+
+Ten hours on two quiet cores, nine of them for `shapes16`, whose teacher is the larger one. What
+was run one solver at a time, also on several machines, becomes one result by
+``python -m benchmarks.schedules RESULT ... > JOINED``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +20,14 @@ from ado_nas.adaptive.recipe import GENERALIZED
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.errors import ConfigError
 from ado_nas.progress import Progress
-from ado_nas.specs import CLOSED_FORMS, FLOW_SOLVERS, TaskSpec
+from ado_nas.specs import FLOW_SOLVERS, TaskSpec
 from studies.config import resolve
 
 PRESETS = ("digits", "shapes16")
 SOLVERS = (*FLOW_SOLVERS, GENERALIZED)
 COUNTS = (3, 4, 5, 6, 8, 12)
-Case = tuple[str, str, int, str]  # preset, solver, NFE, schedule
+RATIOS_AT = (5, 6)  # evaluations
+Row = dict[str, Any]
 
 
 def run(
@@ -32,14 +41,14 @@ def run(
     counts: tuple[int, ...] = COUNTS,
     refinement: Refinement | None = None,
 ) -> dict[str, Any]:
-    """Judge and time every row.
+    """Judge and time every schedule of every solver.
 
     Args:
         seed: of the refinement's batches.
-        row: one of them, presets first, then solvers, NFE and schedules; None all.
+        row: one solver of one preset, by its place, presets first; None all.
         workspace: its cache keeps teachers, what was learned, and finished rows, so that a run
             that was stopped goes on.
-        progress: told of each row.
+        progress: told of each solver and number of evaluations.
         tasks: by name, other than the presets'.
         solvers: their names.
         counts: network evaluations; Heun's method takes the next lower odd number.
@@ -48,61 +57,92 @@ def run(
     Returns:
         rows: data, solver, schedule, learned, nfe, gap, gap_interval, retention,
         retention_interval, latency_ms, and of the learned ones `levels_only`, the best in which
-        nothing but levels was learned, beside the best of all; for each solver at 5 and 6 NFE the
-        `ratios` of the learned gap to the best closed form's; whether any learned row is `worse`
-        than that beyond both intervals; by data the fewest evaluations that keep 0.95 of the
-        reference (`fewest`), the reference's gap and the floor.
+        nothing but levels was learned, beside the best of all; what `told` makes of them; by data
+        the reference's gap and the floor.
 
     Raises:
         ConfigError: no such row.
     """
     tasks = tasks or {name: resolve(name).task for name in PRESETS}
-    cases = [
-        (name, solver, nfe, schedule)
-        for name in tasks
-        for solver in solvers
-        for nfe in possible(solver, counts)
-        for schedule in (("told",) if solver == GENERALIZED else (*CLOSED_FORMS, "levels", "told"))
-    ]
+    cases = [(name, solver) for name in tasks for solver in solvers]
     if row is not None and not 0 <= row < len(cases):
-        raise ConfigError(f"row {row}: give 0 to {len(cases) - 1}")
-    chosen = cases if row is None else [cases[row]]
+        raise ConfigError(f"row {row}: give 0 to {len(cases) - 1}, a solver of a preset")
+    wanted = cases if row is None else [cases[row]]
+    parts = [(*case, nfe) for case in wanted for nfe in possible(case[1], counts)]
     refinement = refinement or dataclasses.replace(Refinement(), seed=seed)
     opened: dict[str, Comparison] = {}
-    rows = []
-    for case in chosen:
-        name = case[0]
+    rows: list[Row] = []
+    for place, (name, solver, nfe) in enumerate(parts, 1):
         if name not in opened:
             opened[name] = comparison(tasks[name], workspace, refinement, progress)
-        rows.append(_row(opened[name], case))
-        progress("schedules", len(rows), len(chosen), f"{name} {case[1]} {case[2]} NFE")
+        rows += _rows(opened[name], name, solver, nfe)
+        progress("schedules", place, len(parts), f"{name} {solver} {nfe} NFE")
+    kept = "solver", "nfe", "gap", "floor", "latency_ms"
+    reference = {name: {k: found.reference[k] for k in kept} for name, found in opened.items()}
+    return {"rows": rows, **told(rows), "reference": reference}
+
+
+def told(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the rows of some solvers say.
+
+    Args:
+        rows: as `run` makes them.
+
+    Returns:
+        ratios: of each learned gap at 5 and 6 evaluations to that of the solver's best closed
+        form; worse: those, at any number, that are worse beyond both intervals; fewest: by data
+        the fewest evaluations that keep 0.95 of the reference.
+    """
     ratios = _ratios(rows)
+    names = dict.fromkeys(r["data"] for r in rows)
     return {
-        "rows": rows,
-        "ratios": [r for r in ratios if r["nfe"] in (5, 6)],
+        "ratios": [r for r in ratios if r["nfe"] in RATIOS_AT],
         "worse": [r for r in ratios if r["worse"]],
-        "fewest": {name: _fewest([r for r in rows if r["data"] == name]) for name in opened},
-        "reference": {
-            name: {k: found.reference[k] for k in ("solver", "nfe", "gap", "floor", "latency_ms")}
-            for name, found in opened.items()
-        },
+        "fewest": {name: _fewest([r for r in rows if r["data"] == name]) for name in names},
     }
 
 
-def _row(found: Comparison, case: Case) -> dict[str, Any]:
-    name, solver, nfe, schedule = case
-    if schedule in ("levels", "told"):
-        learned = found.learned(solver, nfe)
-        recipe = learned.recipe if schedule == "told" else learned.levels_only
-        row = {**found.row(recipe), "learned": True}
-    else:
-        forms = {r.schedule: r for r in closed_forms(found.bench, solver, nfe)}
-        row = found.row(forms[schedule])
-    kept = {k: v for k, v in row.items() if k != "recipe"}
-    return {"data": name, **kept, "levels_only": schedule == "levels"}
+def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One result of several, each of solvers of its own: what is compared is of one solver.
+
+    Args:
+        results: what the command printed for single rows, on one machine or on several, or what
+            this function made of them.
+
+    Returns:
+        As `run`, with ``parts`` (data, solvers, reference and environment of each).
+
+    Raises:
+        ConfigError: the results are of other seeds, or share a solver of the same data.
+    """
+    if any(one["seed"] != results[0]["seed"] for one in results):
+        raise ConfigError("the results are not of one seed")
+    parts = [part for one in results for part in one.get("parts") or [_part(one)]]
+    pairs = [tuple(pair) for part in parts for pair in part["solvers"]]
+    if len(set(pairs)) < len(pairs):
+        raise ConfigError("a solver is in two of the results")
+    rows = [row for one in results for row in one["rows"]]
+    reference = {name: of for one in results for name, of in one["reference"].items()}
+    known = {k: results[0][k] for k in ("name", "seed")}
+    return {**known, "rows": rows, **told(rows), "reference": reference, "parts": parts}
 
 
-def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _part(one: dict[str, Any]) -> dict[str, Any]:
+    solvers = dict.fromkeys((row["data"], row["solver"]) for row in one["rows"])
+    return {"solvers": list(solvers), **{k: one[k] for k in ("reference", "environment")}}
+
+
+def _rows(found: Comparison, name: str, solver: str, nfe: int) -> list[Row]:
+    learned, rows = found.learned(solver, nfe), list[Row]()
+    if solver != GENERALIZED:  # which is another solver, corrected, without levels of its own
+        rows += [found.row(recipe) for recipe in closed_forms(found.bench, solver, nfe)]
+        rows.append({**found.row(learned.levels_only), "learned": True, "levels_only": True})
+    rows.append({**found.row(learned.recipe), "learned": True})
+    about = {"data": name, "levels_only": False}
+    return [about | {k: v for k, v in row.items() if k != "recipe"} for row in rows]
+
+
+def _ratios(rows: Sequence[Row]) -> list[Row]:
     found = []
     for row in rows:
         if not row["learned"]:
@@ -127,9 +167,14 @@ def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _fewest(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _fewest(rows: Sequence[Row]) -> Row | None:
     good = [r for r in rows if r["retention"] >= 0.95]
     if not good:
         return None
     best = min(good, key=lambda r: (r["nfe"], -r["retention"]))
     return {k: best[k] for k in ("solver", "schedule", "nfe", "retention", "retention_interval")}
+
+
+if __name__ == "__main__":
+    results = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    print(json.dumps(joined(results), indent=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,7 +98,7 @@ def hypervolume(points: Points, reference: Points) -> float:
     if len(reference) == 2:
         return _area(inside, reference)
     if len(reference) == 3:
-        return _volume(inside[front(inside)], reference)
+        return _volume(inside, reference)
     raise ValueError(f"hypervolume of {len(reference)} dimensions: at most 3 are exact here")
 
 
@@ -135,14 +137,34 @@ def _area(points: Points, reference: Points) -> float:
 
 
 def _volume(points: Points, reference: Points) -> float:
-    """Sum of the slabs between successive heights: each the area of the points at or below it."""
-    ordered = points[np.argsort(points[:, 2], kind="stable")]
-    heights = np.diff(np.append(ordered[:, 2], reference[2]))
-    areas = [
-        _area(ordered[: i + 1, :2], reference[:2]) if height > 0 else 0.0
-        for i, height in enumerate(heights)
-    ]
-    return float(np.dot(heights, areas))
+    """Sum of the slabs between successive heights, each over the area of the points below it.
+
+    Args:
+        points: (n, 3) inside the corner; dominated ones add nothing.
+        reference: (3,), the corner.
+
+    Source: Fonseca, Paquete and Lopez-Ibanez 2006, the sweep for three dimensions.
+    """
+    right, top, end = map(float, reference)
+    xs: list[float] = []  # the stairs of the points below: x rises, y falls
+    ys: list[float] = []
+    volume = area = height = 0.0
+    for x, y, z in sorted(points.tolist(), key=lambda point: point[2]):
+        volume += area * (z - height)
+        height = z
+        first = bisect.bisect_left(xs, x)
+        last = bisect.bisect_right(xs, x)
+        if last and ys[last - 1] <= y:
+            continue
+        ceiling, left = (ys[first - 1] if first else top), x
+        last = first
+        while last < len(xs) and ys[last] >= y:
+            area += (xs[last] - left) * (ceiling - y)
+            left, ceiling = xs[last], ys[last]
+            last += 1
+        area += ((xs[last] if last < len(xs) else right) - left) * (ceiling - y)
+        xs[first:last], ys[first:last] = [x], [y]
+    return volume + area * (end - height)
 
 
 def _own_areas(points: Points, reference: Points) -> Points:

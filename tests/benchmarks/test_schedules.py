@@ -52,8 +52,28 @@ def test_every_solver_meets_every_schedule(workspace: Path, task: TaskSpec) -> N
     best = min(r["gap"] for r in rows[:4])
     assert [r["ratio"] for r in found["ratios"]] == [r["gap"] / best for r in rows[4:6]]
     assert found["worse"] == []
-    with pytest.raises(ConfigError, match="give 0 to 6"):
-        schedules.run(seed=0, row=7, workspace=workspace, progress=silent, **settings)
+    assert [r["levels_only"] for r in rows] == [False] * 4 + [True, False, False]
+    alone = [
+        {**one, "name": "schedules", "seed": 0, "environment": {}}
+        for place in range(2)
+        for one in [
+            schedules.run(
+                seed=0, row=place, workspace=workspace, progress=silent, refinement=FEW, **settings
+            )
+        ]
+    ]
+    both = schedules.joined([schedules.joined(alone[:1]), alone[1]])
+    assert {k: both[k] for k in found} == found
+    assert [p["solvers"] for p in both["parts"]] == [
+        [("smoke", "ddim")],
+        [("smoke", "generalized")],
+    ]
+    with pytest.raises(ConfigError, match="in two of the results"):
+        schedules.joined([both, alone[1]])
+    with pytest.raises(ConfigError, match="not of one seed"):
+        schedules.joined([alone[0], {**alone[1], "seed": 1}])
+    with pytest.raises(ConfigError, match="give 0 to 1, a solver"):
+        schedules.run(seed=0, row=2, workspace=workspace, progress=silent, **settings)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from reports import chance
 from reports.chance import expected
 from studies import pareto
 
@@ -23,6 +24,15 @@ def test_expected_is_the_whole_volume_in_the_end() -> None:
     found = expected(points, np.full(3, 2.0))
     assert found[-1] == pytest.approx(pareto.hypervolume(points, np.full(3, 2.0)))
     assert (np.diff(found) > 0).all()
+
+
+def test_of_many_points_the_volumes_are_measured_by_darts(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, corner = np.random.default_rng(3).normal(size=(chance.EXACT, 3)), np.full(3, 1.5)
+    exact = expected(points, corner)
+    monkeypatch.setattr(chance, "EXACT", 0)
+    found = expected(points, corner)
+    assert found == pytest.approx(exact, rel=0.02)
+    assert found[-1] == pytest.approx(exact[-1], rel=1e-9)
 
 
 def test_expected_is_nothing_without_a_point_inside() -> None:
