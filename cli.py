@@ -460,6 +460,7 @@ def schedule(
     folder = _model_folder(model, storage, workspace)
     from ado_nas.adaptive.finding import schedule_model
     from ado_nas.adaptive.goal import ScheduleGoal, check
+    from ado_nas.adaptive.recipe import SCHEDULE
     from ado_nas.adaptive.refine import Refinement
     from ado_nas.adaptive.tuning import converted
     from ado_nas.errors import ConfigError
@@ -475,8 +476,7 @@ def schedule(
     if images_per_s is not None:
         latency_ms = converted(images_per_s)
     goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms, mean_nfe)
-    if out:
-        check_place("--out", out)
+    check_place("--out", out) if out else check_place("schedule file", folder / SCHEDULE)
     loaded = load_model(folder)
     check(loaded, goal)
     with terminal.progress() as progress:
@@ -758,7 +758,7 @@ def _numbers(option: str, given: str | None) -> list[int] | None:
     if given is None:
         return None
     words = [word.strip() for word in given.split(",")]
-    if not all(word.isdigit() for word in words):
+    if not all(word.isdecimal() for word in words):
         raise ConfigError(f"{option} {given!r}: give numbers with commas between, as 12,6,4")
     return [int(word) for word in words]
 

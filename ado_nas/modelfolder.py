@@ -134,6 +134,7 @@ def identity(model: Model) -> dict[str, Any]:
     return {
         "weights_sha256": model.card["weights_sha256"],
         "resolution": model.unet.spec.resolution,
+        "guidance": model.sampler.guidance,
     }
 
 
@@ -146,7 +147,8 @@ def check_identity(told: Any, model: Model, what: str) -> None:
         what: was learned, in words.
 
     Raises:
-        ModelError: it was learned at another resolution or for other weights.
+        ModelError: it was learned at another resolution, for other weights, or another weight of
+            guidance.
     """
     about = told if isinstance(told, dict) else {}
     side = model.unet.spec.resolution
@@ -157,6 +159,12 @@ def check_identity(told: Any, model: Model, what: str) -> None:
         )
     if about.get("weights_sha256") != model.card.get("weights_sha256"):
         raise ModelError(f"{what}: learned for another model; learn one for this model")
+    guidance = model.sampler.guidance
+    if about.get("guidance", guidance) != guidance:  # older files do not tell
+        raise ModelError(
+            f"{what}: learned with a guidance of {about['guidance']}, this model is now sampled "
+            f"with {guidance}; learn one again"
+        )
 
 
 def _parsed(path: Path, cls: Any, values: dict[str, Any]) -> Any:

@@ -71,9 +71,11 @@ def run(
     Returns:
         rows: mean_nfe, gap with interval, retention, fixed_nfe (at which the fixed schedules have
         this gap, between whole numbers by the logarithm of the gap), saved_nfe and saved_time
-        (shares) with 90% intervals of the first, random_gap (the same budgets given to images at
-        random), the share of images by budget; oracle_nfe, oracle_gap and oracle_saved_nfe of
-        budgets by each image's true errors, which nobody knows before sampling with all of them;
+        (shares) with 90% intervals of the first, `beyond`, whether no fixed schedule has a gap
+        as large or as small, so that the shares are bounds, random_gap (the same budgets given to
+        images at random), the share of images by budget; oracle_nfe, oracle_gap and
+        oracle_saved_nfe of budgets by each image's true errors, which nobody knows before
+        sampling with all of them, and which are not what the gap measures;
         and `foretold`, the rank correlation of the rule's score with what an image truly gains;
         `fixed`: nfe and gap of the fixed schedules.
 
@@ -159,6 +161,7 @@ def _row(
         "fixed_nfe": equal,
         "saved_nfe": value,
         "saved_interval": (value - half, value + half),
+        "beyond": not min(j.gap for j in judged) <= own.gap <= max(j.gap for j in judged),
         "saved_time": _saved_time(bench, schedules, rule, fixed, equal, start[:few], labels),
         "random_gap": mixed,
         "shares": {str(n): float(np.mean(spent == n)) for n in schedules.levels},
@@ -205,11 +208,12 @@ def _judged(bench: Bench, images: np.ndarray, nfe: float) -> _Judged:
 
 def _nfe_at(judged: Sequence[_Judged], gap: float, gaps: Sequence[float] = ()) -> float:
     """The evaluations at which the fixed schedules have a gap; their ends where none has it."""
-    known = gaps or [j.gap for j in judged]
-    # From the last one backwards, so that the logarithms rise.
-    logs = np.log(np.maximum.accumulate(np.maximum(known[::-1], 1e-6)))
-    counts = [j.nfe for j in judged][::-1]
-    return float(np.interp(np.log(max(gap, 1e-6)), logs, counts))
+    known = np.maximum(gaps or [j.gap for j in judged], 1e-6)
+    counts = np.array([j.nfe for j in judged])
+    # What more evaluations do not better, fewer are taken for.
+    better = np.append(True, known[1:] < np.minimum.accumulate(known)[:-1])
+    logs = np.log(known[better][::-1])  # so that they rise
+    return float(np.interp(np.log(max(gap, 1e-6)), logs, counts[better][::-1]))
 
 
 def _replicated(own: _Judged, judged: Sequence[_Judged]) -> list[float]:

@@ -20,8 +20,8 @@ from ado_nas.adaptive.countdown import Countdown, Decider, Policy, countdown, sa
 from ado_nas.adaptive.learning import fine_bank
 from ado_nas.adaptive.practice import Practice, Truth, practice, truth
 from ado_nas.bench import Bench
-from ado_nas.diffusion.levels import uniform_levels
 from ado_nas.diffusion.sampling import generate
+from ado_nas.diffusion.schedules import closed_form
 from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank, build_bank
 from ado_nas.models.unet import UNet
@@ -87,12 +87,19 @@ class Arena:
 
     def uniform(self, mean: float, seed: int) -> Made:
         """Uniform levels of the two neighboring whole numbers."""
-        limits = self.bench.task.trajectories
+        return self._closed("uniform", mean, seed)
+
+    def karras(self, mean: float, seed: int) -> Made:
+        """Levels of Karras et al., for which nothing is learned either."""
+        return self._closed("karras", mean, seed)
+
+    def _closed(self, form: str, mean: float, seed: int) -> Made:
+        limits, unet = self.bench.task.trajectories, self.bench.teacher.unet
+        about = limits.sigma_min, limits.sigma_max, unet.spec.sigma_data
 
         def images(nfe: int) -> np.ndarray:
-            levels = uniform_levels(nfe, limits.sigma_min, limits.sigma_max)
+            levels = closed_form(form, nfe, *about)
             start, labels, guidance, batch = self._held
-            unet = self.bench.teacher.unet
             return generate(unet, self.solver, levels, start, labels, guidance, batch)
 
         return mixed(images, mean, seed)

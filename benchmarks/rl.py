@@ -3,7 +3,7 @@
 For each seed a policy is trained by PPO to decide after each evaluation how many more an image
 gets. On noise that it has never seen it is compared at its own mean number of evaluations (NFE)
 with the cheapest schedules (dynamic programming), the complexity rule, a policy that draws its
-actions, uniform levels, and what it did itself, done to other images.
+actions, uniform levels, those of Karras et al., and what it did itself, done to other images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ado_nas.quality.intervals import Replicates, ratio_interval
 from ado_nas.specs import TaskSpec, digest
 from benchmarks.policies import BUDGETS, LEVELS, Arena, Made
 
-OTHERS = ("dp", "complexity", "random", "uniform", "shuffled")
+OTHERS = ("dp", "complexity", "random", "uniform", "karras", "shuffled")
 POLICIES = ("ppo", *OTHERS)
 SEEDS = 3
 SOLVER = "dpmpp_2m"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ado_nas.bench import fitted
 from ado_nas.data import load
+from ado_nas.errors import ConfigError
 from ado_nas.modelfolder import CARD, SAMPLER, SPEC, WEIGHTS, load_model
 from ado_nas.training.teacher import SHIPPED, train_teacher
 from reports import terminal
@@ -28,7 +29,13 @@ def make(preset: str, workspace: Path) -> Path:
 
     Returns:
         The folder under ``benchmarks/assets``.
+
+    Raises:
+        ConfigError: it is there already.
     """
+    place = SHIPPED / preset
+    if (place / CARD).exists():
+        raise ConfigError(f"{place} is there already; move it away to make it anew")
     task = resolve(preset).task
     cache = open_workspace(workspace) / "cache"
     dataset = load(task.data, cache)
@@ -36,7 +43,6 @@ def make(preset: str, workspace: Path) -> Path:
     levels = limits.sigma_min, limits.sigma_max
     with terminal.progress() as progress:
         made = train_teacher(spec, dataset, cache / "teachers", task.reference, levels, progress)
-    place = SHIPPED / preset
     place.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, SPEC, SAMPLER, CARD):
         shutil.copyfile(made / name, place / name)

@@ -82,9 +82,9 @@ def run(
         rows: workers, streams, trials and seconds of all rounds, trials_per_hour, that of each
         round, and the median latency of each candidate; ``default``, the way of the product here,
         which has a row of its own where it is none of the three; its rate over the first row's
-        (``default_ratio``), the ``fastest`` way, whether that is the default, and
+        (``default_ratio``), the ``fastest`` way, whether that is the default,
         ``latency_spread``, the largest relative difference between the rows' latencies of one
-        candidate.
+        candidate, and ``latency_bias``, the largest between their geometric means.
 
     Raises:
         ConfigError: no such row.
@@ -167,17 +167,19 @@ def verdict(rows: Sequence[Mapping[str, Any]], default: Way) -> dict[str, Any]:
         default: one of them.
 
     Returns:
-        default_ratio, fastest, default_is_fastest and latency_spread.
+        default_ratio, fastest, default_is_fastest, latency_spread and latency_bias.
     """
     rates = {Way(r["workers"], r["streams"]): r["trials_per_hour"] for r in rows}
     fastest = max(rates, key=lambda way: rates[way])
     shared = set.intersection(*(set(r["latencies_ms"]) for r in rows))
     measured = [[r["latencies_ms"][spec] for r in rows] for spec in shared]
+    means = [statistics.geometric_mean(ms) for ms in zip(*measured, strict=True)]
     return {
         "default_ratio": round(rates[default] / rows[0]["trials_per_hour"], 3),
         "fastest": dataclasses.asdict(fastest),
         "default_is_fastest": fastest == default,
         "latency_spread": round(max(max(ms) / min(ms) - 1 for ms in measured), 4),
+        "latency_bias": round(max(means) / min(means) - 1, 4),
     }
 
 

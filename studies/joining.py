@@ -16,6 +16,8 @@ from ado_nas.specs import from_dict
 from studies.config import SearchConfig
 from studies.evaluation import run_survey
 from studies.folders import open_workspace
+from studies.gaussian import check_installed
+from studies.home import own_folder
 from studies.identity import surroundings
 from studies.parts import PLACE, pull, require_parts, unprepared
 from studies.processes import call
@@ -51,16 +53,20 @@ def join(joining: Joining, workspace: Path, progress: Progress) -> Counter[str]:
     Raises:
         StudyError: there is no such study, it is not prepared, its device is another one, or what
             it was made with is not to be had or damaged.
+        ConfigError: its sampler needs an extra that is not installed.
         KeyboardInterrupt: the user stopped it; its trials are back in the queue.
     """
     workspace = open_workspace(workspace)
     config = _config(joining, workspace)
+    if config.sampler == "gp":
+        check_installed()
     session = open_session(config, workspace, joined=True)
     with contextlib.closing(session.store):
         require_parts(session)
         if not joining.train_only:
             _refuse_device(session, progress)
         pull(session)
+        own_folder(session)
         first = secrets.randbelow(WORKERS)
         timed = not joining.train_only
         return supervise(session, progress, lambda: False, lambda: None, timed, first)

@@ -11,6 +11,7 @@ TRAINED = ("complete", "pruned")
 CARRIED = "from"  # marks a trial of an earlier study, scored there: STUDY:NUMBER
 SUGGESTED = "suggested_by"  # marks one that tries the choices of such a trial again
 REQUEUED = "requeued"  # marks a trial that was put back, for another to evaluate its candidate
+RETRY = "retry_of"  # marks a trial that tries the candidate of that one again
 DUPLICATES = 5  # in a row, each after many redraws: the space has nothing new
 
 
@@ -53,7 +54,7 @@ class Standing:
     """How far a study is.
 
     `infeasible` counts the draws over a limit since a candidate last trained, `duplicates` those
-    that were known since something new was drawn.
+    that were known since something new was drawn, `retries` the candidates that were put back.
     """
 
     trained: int
@@ -61,11 +62,14 @@ class Standing:
     infeasible: int
     duplicates: int
     failed: int
+    retries: int = 0
 
     def done(self, wanted: int, patience: int) -> bool:
-        """Whether nothing more is to be drawn."""
-        enough = self.trained >= wanted or self.infeasible >= patience
-        return enough or self.duplicates >= DUPLICATES
+        """Whether nothing more is to be evaluated."""
+        if self.trained >= wanted:
+            return True
+        barren = self.infeasible >= patience or self.duplicates >= DUPLICATES
+        return barren and not self.retries
 
     def full(self, wanted: int) -> bool:
         """Whether those that run may complete the number that is wanted."""
@@ -91,6 +95,7 @@ def standing(trials: Sequence[FrozenTrial]) -> Standing:
         infeasible=since.count("infeasible"),
         duplicates=_after_last(ended, (*TRAINED, "infeasible", "failed")).count("duplicate"),
         failed=_after_last(ended, (*TRAINED, "infeasible", "duplicate")).count("failed"),
+        retries=sum(state(t) == "waiting" and RETRY in t.user_attrs for t in trials),
     )
 
 

@@ -15,7 +15,10 @@ from ado_nas.errors import StudyError
 OUTAGE_SECONDS = 300.0  # that a server may be away
 RETRY_SECONDS = 0.5
 # What Optuna's cache calls of a database beside the public interface.
-_INNER = ("_create_new_trial", "_set_trial_param", "_get_trials")
+_INNER = (
+    *("_create_new_trial", "_set_trial_param", "_get_trials"),
+    "get_trial_id_from_study_id_trial_number",
+)
 
 T = TypeVar("T")
 Storage = TypeVar("Storage", bound=BaseStorage)
@@ -55,7 +58,7 @@ def through_outages(
         What it returns.
 
     Raises:
-        StudyError: the server was away for too long.
+        StudyError: the server was away for too long, or is a proxy whose storage failed.
     """
     away = away or outage
     until = time.monotonic() + OUTAGE_SECONDS
@@ -64,6 +67,9 @@ def through_outages(
             return call()
         except Exception as error:
             if not away(error):
+                if _code(error) == "UNKNOWN":  # a proxy's server, whose own storage raised
+                    told = str(getattr(error, "details", str)() or "it says not why").splitlines()
+                    raise StudyError(f"{what}, behind its proxy, failed: {told[0]}") from error
                 raise
             if time.monotonic() > until:
                 raise StudyError(
@@ -81,11 +87,16 @@ def outage(error: BaseException | None) -> bool:
             return not sqlite or "locked" in str(error.orig)
         if isinstance(error, ConnectionError):
             return True
-        code = getattr(error, "code", None)  # of gRPC, which need not be installed
-        if callable(code) and getattr(code(), "name", "") == "UNAVAILABLE":
+        if _code(error) == "UNAVAILABLE":
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _code(error: BaseException) -> str:
+    """The status of an error of gRPC, which need not be installed; else empty."""
+    code = getattr(error, "code", None)
+    return str(getattr(code(), "name", "")) if callable(code) else ""
 
 
 def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,6 +25,14 @@ HOST, PORT = "127.0.0.1", 13000
 CONNECT_SECONDS = 5
 THREADS = 512  # made as they are needed; one for each worker that holds or waits for a lock
 _SERVICE, _METHOD = "ado.Lock", "Hold"
+# A machine that vanishes says no goodbye: both ends ask while a lock is held or waited for.
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 15_000),
+    ("grpc.http2.ping_timeout_ms", 15_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_PINGED = [("grpc.http2.min_ping_interval_without_data_ms", 10_000)]
 
 
 def address(url: str) -> tuple[str, int]:
@@ -70,7 +78,7 @@ def proxy_lock(url: str, study: str, hold: Hold) -> Iterator[None]:
     """The lock that the server holds for us while a stream is open; our death closes it."""
     grpc = _require_grpc()
     host, port = address(url)
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
+    with grpc.insecure_channel(f"{host}:{port}", options=_KEEPALIVE) as channel:
 
         def acquire() -> Any:
             asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -108,7 +116,7 @@ def serve(store: Store, host: str = HOST, port: int = PORT) -> Any:
     from optuna.storages._grpc import servicer
     from optuna.storages._grpc.auto_generated import api_pb2_grpc
 
-    server = grpc.server(ThreadPoolExecutor(THREADS))
+    server = grpc.server(ThreadPoolExecutor(THREADS), options=[*_KEEPALIVE, *_PINGED])
     service = servicer.OptunaStorageProxyService(get_storage(store.storage))
     register: Any = api_pb2_grpc.add_StorageServiceServicer_to_server
     register(service, server)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.folders import trial_folder
 from studies.heartbeat import Watch
-from studies.ledger import REQUEUED
+from studies.ledger import REQUEUED, RETRY
 from studies.liveness import killed, lives
 from studies.session import Session
 from studies.settlement import TRAINED, settle_crash, settle_failure
@@ -131,11 +131,11 @@ def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) ->
 def _start_over(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
     # Enqueued before it is ended: a death in between leaves both, never none.
     trials = session.trials()
-    later = [t for t in trials if t.user_attrs.get("retry_of") == trial.number]
+    later = [t for t in trials if t.user_attrs.get(RETRY) == trial.number]
     now = trials[trial.number]  # drawn further, perhaps, while the storage was away
     params = {**now.system_attrs.get("fixed_params", {}), **now.params}
     if params and not later:
-        marks = {"retry_of": trial.number, "crashes": crashes}
+        marks = {RETRY: trial.number, "crashes": crashes}
         session.study.enqueue_trial(params, user_attrs=marks)
     _end(session, trial, {"reason": cause, REQUEUED: True})
 

@@ -133,13 +133,12 @@ class Tracker:
         self._wanted = session.config.track
 
     def open(self) -> None:
-        """Open the mirror, which takes seconds the first time."""
+        """Open the mirror, which takes seconds the first time, unless another search has it."""
         if self._wanted and self._mirror is None:
             record = study_record(self._session.study, self._session.workspace)
             with self._guarded():
                 opened = mirror(record, self._session.workspace)
                 self._mirror = self._stack.enter_context(opened)
-            self._wanted = self._mirror is not None
 
     def catch_up(self) -> None:
         """Write the trials that have ended."""
@@ -148,7 +147,7 @@ class Tracker:
                 self._mirror.log(fresh_trials(self._session, self._mirror))
 
     def finish(self, record: StudyRecord) -> None:
-        """Write what is missing and the summary."""
+        """Write what is missing and the summary; another search may have let go of it."""
         self.open()
         if self._mirror is not None:
             with self._guarded():
@@ -234,8 +233,7 @@ def _remeasure(session: Session, progress: Progress) -> None:
             progress=progress,
         )
     entries = {str(t.number): entry for t, entry in zip(fresh, found, strict=True)}
-    known = {str(n): entry for n, entry in record.remeasured.items()}
-    session.study.set_user_attr("remeasured", {**known, **entries})
+    session.keep("remeasured", lambda known: {**(known or {}), **entries})
 
 
 def _unmeasured(record: StudyRecord) -> list[TrialRecord]:
@@ -249,9 +247,12 @@ def _timed(session: Session, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        seconds = dict(session.study.user_attrs.get("seconds", {}))
-        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 3)
-        session.study.set_user_attr("seconds", seconds)
+        took = time.monotonic() - start
+        session.keep("seconds", lambda known: _added(known or {}, stage, took))
+
+
+def _added(seconds: dict[str, float], stage: str, took: float) -> dict[str, float]:
+    return {**seconds, stage: round(seconds.get(stage, 0.0) + took, 3)}
 
 
 def _keep_config(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,16 @@ class Session:
         """The corner of the hypervolume."""
         reference = {**self.facts["reference"], "floor": self.floor}
         return reference_point(reference, self.config.limits.min_retention)
+
+    def keep(self, name: str, change: Callable[[Any], Any]) -> None:
+        """Change an attribute of the study, which another search may be changing as well.
+
+        Args:
+            name: of the attribute.
+            change: takes its value, None where it has none, and returns the next one.
+        """
+        with self.store.lock(self.config.study):
+            self.study.set_user_attr(name, change(self.study.user_attrs.get(name)))
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The trials as they stand, of these states or of all; not to be changed."""

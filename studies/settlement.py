@@ -17,7 +17,7 @@ from objectives.scores import Outcome
 from studies.axes import VALUES, axes
 from studies.folders import trial_folder
 from studies.heartbeat import BEAT
-from studies.ledger import CARRIED, SUGGESTED
+from studies.ledger import CARRIED, RETRY, SUGGESTED
 from studies.session import Session
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ARTIFACTS = ("samples.png", "spec.json", "sampler.json", "model.safetensors", "card.json")
 TRAINED = "trained"  # holds the outcome of a trial that was trained and is still to be timed
-OWN = ("worker", "retry_of", "crashes", "anchor", CARRIED, SUGGESTED, BEAT, TRAINED)
+OWN = ("worker", RETRY, "crashes", "anchor", CARRIED, SUGGESTED, BEAT, TRAINED)
 """Attributes of one trial alone, not of its candidate."""
 
 
@@ -155,7 +155,7 @@ def settle_failure(session: Session, trial: optuna.Trial, reason: str) -> str:
         ``failed``.
     """
     trial.set_user_attr("reason", reason)
-    session.study.tell(trial, state=TrialState.FAIL)
+    session.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
     return "failed"
 
 

@@ -6,21 +6,26 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 
 from ado_nas.errors import StudyError
 from studies.bulk import BulkDatabase
 from studies.patience import patient, through_outages
 
 CONNECT_SECONDS = 5
+# A machine that vanishes says no goodbye: both ends of PostgreSQL ask, and give up after 35 s.
+KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
+USER_TIMEOUT = {"tcp_user_timeout": 35_000}  # ms
 BUSY_SECONDS = 60
 _JOURNAL = "journal:///"
 _SQLITE = "sqlite:///"
@@ -145,10 +150,10 @@ def open_store(url: str) -> Store:
         )
     try:
         if url.startswith(_JOURNAL):
-            file = Path(url.removeprefix(_JOURNAL))
+            file = Path(url.removeprefix(_JOURNAL)).resolve()
             with file.open("ab"):
                 pass
-            return Store(url, JournalStorage(JournalFileBackend(str(file))), file)
+            return Store(url, JournalStorage(_journal(file)), file)
         if url.startswith(_GRPC):
             from studies.proxy import open_proxy  # gRPC is an extra
 
@@ -178,10 +183,17 @@ def _open_database(url: str) -> Store:
     backend = parsed.get_backend_name()
     file = Path(parsed.database or "") if backend == "sqlite" else None
     if file is None:
-        seconds: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
-        engine = {"connect_args": seconds, "pool_pre_ping": True}
-        locks = sa.create_engine(url, poolclass=sa.NullPool, connect_args=seconds)
-        return Store(url, _Database(url, engine_kwargs=engine), None, locks)
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+        if backend == "postgresql":
+            arguments |= {**KEEPALIVE, **USER_TIMEOUT}
+        engine = {"connect_args": arguments, "pool_pre_ping": True}
+        locks = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+        database = _Database(url, engine_kwargs=engine)
+        if backend == "postgresql":
+            for one in (database.engine, locks):
+                sa.event.listen(one, "connect", _ask_for_us)
+            database.engine.dispose()
+        return Store(url, database, None, locks)
     if not parsed.database or parsed.database == ":memory:":
         raise StudyError("storage in memory is lost between processes; give sqlite:///FILE")
     with _file_lock(file.with_name(f"{file.name}.lock")):
@@ -198,6 +210,15 @@ def _relax(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def _ask_for_us(connection: Any, _record: Any) -> None:
+    """The server's end: else the locks of a machine that vanished would be held for hours."""
+    named = {f"tcp_{name}": value for name, value in KEEPALIVE.items()} | USER_TIMEOUT
+    with connection.cursor() as cursor:
+        for name, value in named.items():
+            cursor.execute(f"SET {name} = {value}")
+    connection.commit()
+
+
 def _unreachable(url: str, error: Exception) -> StudyError:
     cause = getattr(error, "orig", None) or error.__cause__ or error
     cause = getattr(cause, "orig", None) or cause
@@ -205,6 +226,41 @@ def _unreachable(url: str, error: Exception) -> StudyError:
     with contextlib.suppress(sa.exc.ArgumentError):
         url = sa.make_url(url).render_as_string(hide_password=True)
     return StudyError(f"storage {url} does not answer: {lines[0]}; check --storage")
+
+
+class _JournalLock(BaseJournalFileLock):
+    """A lock that its holder's death gives back, on a journal without a half-written end."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._handle: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        handle = self._journal.with_name(f"{self._journal.name}.writing").open("a")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._cut()
+        except BaseException:
+            handle.close()
+            raise
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        handle, self._handle = self._handle, None
+        assert handle is not None
+        handle.close()
+
+    def _cut(self) -> None:
+        """Take away what somebody left who died, or met a full disk, in the middle of a line."""
+        with self._journal.open("r+b") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            if file.read() not in (b"", b"\n"):
+                file.truncate(self._journal.read_bytes().rfind(b"\n") + 1)
+
+
+def _journal(file: Path) -> JournalFileBackend:
+    return JournalFileBackend(str(file), _JournalLock(file))
 
 
 @contextlib.contextmanager
@@ -226,7 +282,8 @@ def _server_lock(engine: sa.Engine, study: str, hold: Hold) -> Iterator[None]:
     def acquire() -> sa.Connection:
         connection = engine.connect()
         try:
-            connection.execute(sa.text(take), key)
+            while connection.execute(sa.text(take), key).scalar() == 0:
+                pass  # MySQL waits no longer
         except BaseException:
             connection.close()
             raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ado_nas.errors import ProcessDied, StudyError, WorkspaceError
+from ado_nas.errors import ArtifactError, ProcessDied, StudyError
 from ado_nas.progress import Progress
 from ado_nas.runtime import core_share, default_workers
 from studies.heartbeat import Watch
@@ -199,10 +200,18 @@ def supervise(
         raise
     finally:
         crew.close()
-        # Where the storage is gone or full, the next start does it.
-        if not isinstance(sys.exception(), (StudyError, WorkspaceError)):
-            requeue_stale(session)
+        _put_back(session, sys.exception())
     return crew.ended
+
+
+def _put_back(session: Session, error: BaseException | None) -> None:
+    """Put back what the workers left, whatever ended them; else others wait for its silence."""
+    if error is None:
+        requeue_stale(session)
+    elif isinstance(error, ArtifactError) or not isinstance(error, StudyError):
+        # The storage may be gone or full, too: the next start does it.
+        with contextlib.suppress(Exception):
+            requeue_stale(session)
 
 
 def describe(ended: Ended) -> str:

@@ -144,9 +144,9 @@ def _end(
     session: Session, claimed: Claim, evaluator: Evaluator, order: Callable[[], str]
 ) -> Ended:
     number = claimed.trial.number
-    if claimed.known is not None:
-        return Ended(number, settle_duplicate(session, claimed.trial, claimed.known))
     try:
+        if claimed.known is not None:
+            return Ended(number, settle_duplicate(session, claimed.trial, claimed.known))
         with beating(session.store, claimed.trial._trial_id):
             outcome = _evaluate(session, claimed, evaluator, order)
             if claimed.trained is None:

@@ -152,6 +152,7 @@ def test_help_answers_at_once() -> None:
         ("schedule {model} --solvers ddmi --workspace {w}", "did you mean 'ddim'"),
         ("schedule {model} --nfe 0 --workspace {w}", "NFE from 1"),
         ("schedule {model} --nfe a --workspace {w}", "give numbers"),
+        ("schedule {model} --nfe 4,² --workspace {w}", "give numbers"),
         ("schedule {model} --latency-ms 0 --workspace {w}", "above 0"),
         ("schedule {model} --latency-ms 1 --images-per-s 9 --workspace {w}", "one of them"),
         ("schedule {model} --mean-nfe 9 --workspace {w}", "give 3 to 8"),

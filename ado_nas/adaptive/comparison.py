@@ -22,12 +22,13 @@ from ado_nas.diffusion.solvers import evaluations
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import ConfigError
 from ado_nas.files import building, read_json, write_json
-from ado_nas.measure.speed import latency
+from ado_nas.measure.speed import Yardstick, latency
 from ado_nas.modelfolder import Model
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
+from ado_nas.quality.intervals import Replicates, ratio_interval
 from ado_nas.quality.judge import Judge, Quality
-from ado_nas.reference import judged_again, measure_reference
+from ado_nas.reference import judged_again, measure_reference, yardstick
 from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest, steps
 
 SCHEMA = 4  # raise it when learning or judging changes
@@ -40,7 +41,8 @@ class Comparison:
     """Where schedules are learned and judged; what is found is kept under `folder`.
 
     The bench's teacher is the model whose schedules they are. `again` gives the judge of the
-    report and what the reference came to with it; see `judged_again`.
+    report and what the reference came to with it; see `judged_again`. Latencies are timed in
+    turns with `yard`.
     """
 
     bench: Bench
@@ -50,6 +52,7 @@ class Comparison:
     folder: Path
     progress: Progress
     again: Callable[[], tuple[Judge, dict[str, Any]]]
+    yard: Yardstick | None = None  # a step of the teacher
 
     def learned(self, solver: str, nfe: int) -> Learned:
         """The best recipe of a solver, learned once."""
@@ -77,7 +80,7 @@ class Comparison:
         judged = self.once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
         alike = recipe.solver, recipe.nfe, recipe.shares
         settings = self.bench.task.reference.guidance, self.bench.task.latency_batch, around
-        key = digest("speed", SCHEMA, self.bench.digests, alike, *settings)
+        key = digest("speed beside", SCHEMA, self.bench.digests, alike, *settings)
         timed = self.once(key, lambda: self._timed(recipe))
         return {**judged, **timed, "recipe": recipe.facts()}
 
@@ -90,14 +93,39 @@ class Comparison:
         Returns:
             gap, gap_interval, retention, retention_interval, sliced.
         """
+        figures: dict[str, Any] = self._again(recipe)["figures"]
+        return figures
+
+    def ratio(self, recipe: Recipe, other: Recipe) -> dict[str, Any]:
+        """One recipe's gap over another's, as `confirmed` judges them: on common noise and images.
+
+        Returns:
+            ratio, of the gaps; ratio_interval (95%), of both with the floor added. None where
+            the one is not finite, or the other has no gap to divide by.
+        """
+        both = [self._again(one) for one in (recipe, other)]
+        if any(one["figures"]["gap"] is None for one in both):
+            return {"ratio": None, "ratio_interval": None}
+        above, below = ((one["figures"]["gap"], Replicates(**one["replicates"])) for one in both)
+        return {
+            "ratio": above[0] / below[0] if below[0] > 0 else None,
+            "ratio_interval": ratio_interval(above, below, both[0]["floor"]),
+        }
+
+    def _again(self, recipe: Recipe) -> dict[str, Any]:
+        """The `figures` of a recipe by the judge of the report, its `replicates` and `floor`."""
 
         def make() -> dict[str, Any]:
             judge, reference = self.again()
             images = self._images(recipe, self.bench.task.quality.report_noise_seed)
-            return self.figures(self.score(images, judge), reference)
+            found = self.score(images, judge)
+            more = {}
+            if found is not None:
+                more = {"replicates": dataclasses.asdict(found.replicates), "floor": found.floor}
+            return {"figures": self.figures(found, reference), **more}
 
         about = self.bench.digests, recipe.facts(), self.judging
-        return self.once(digest("confirmed", SCHEMA, *about), make)
+        return self.once(digest("judged again", SCHEMA, *about), make)
 
     def _images(self, recipe: Recipe, seed: int) -> np.ndarray:
         bench, task = self.bench, self.bench.task
@@ -122,7 +150,7 @@ class Comparison:
         bench, task = self.bench, self.bench.task
         run = dataclasses.replace(bench.teacher, unet=slimmed(bench.teacher.unet, recipe.shares))
         guidance, batch = task.reference.guidance, task.latency_batch
-        speed = latency(run, recipe.run, recipe.levels, guidance, batch)
+        speed = latency(run, recipe.run, recipe.levels, guidance, batch, yardstick=self.yard)
         return {
             "latency_ms": speed.median_ms,
             "latency_iqr_ms": speed.iqr_ms,
@@ -193,11 +221,12 @@ def comparison(
     reference = measure_reference(bench, workspace, progress)["reference"]
     bank = fine_bank(bench, workspace, progress)
     name = "measuring the reference again"
-    again = functools.partial(judged_again, bench, workspace, progress, name)
+    again = functools.cache(functools.partial(judged_again, bench, workspace, progress, name))
+    yard = yardstick(bench, reference)
     if model is not None:
         bench = dataclasses.replace(bench, teacher=model)
     folder = workspace / "cache" / "schedules"
-    return Comparison(bench, bank, reference, refinement, folder, progress, again)
+    return Comparison(bench, bank, reference, refinement, folder, progress, again, yard)
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ado_nas.diffusion.levels import Levels
 from ado_nas.diffusion.schedules import cheapest_path
 from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank
-from ado_nas.errors import SpecError
+from ado_nas.errors import Diverged, SpecError
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
 
@@ -121,7 +122,7 @@ def refined(
 
     Args:
         unet: the network.
-        schedules: where to begin; those with nothing to move stay.
+        schedules: where to begin; those with nothing to move stay, and those that diverge.
         bank: the teacher's trajectories.
         features: of images.
         spec: iterations, batch and rate.
@@ -133,8 +134,10 @@ def refined(
     for count, levels in schedules.levels.items():
         if count > PROBES:
             start = Recipe(schedules.solver, "dp", levels)
-            found[count] = refine(unet, start, bank, features, alone, guidance, progress).levels
-            found[count][:PROBES] = levels[:PROBES]  # not by a rounding error apart
+            with contextlib.suppress(Diverged):
+                moved = refine(unet, start, bank, features, alone, guidance, progress).levels
+                # Not by a rounding error apart.
+                found[count] = np.concatenate([levels[:PROBES], moved[PROBES:]])
     return Budgets(schedules.solver, found)
 
 

@@ -135,7 +135,7 @@ def load_actor(folder: Path, model: Model) -> Actor:
 
 def _game(facts: Mapping[str, Any]) -> Countdown:
     solver = facts["solver"]
-    if solver not in RULE:
+    if not isinstance(solver, str) or solver not in RULE:
         raise ModelError(f"solver {solver!r} is unknown; {nearest(str(solver), RULE)}")
     try:
         levels, mean, scale = (np.array(facts[k], np.float64) for k in ("levels", "mean", "scale"))

@@ -88,7 +88,7 @@ def recipe_of(facts: Mapping[str, Any]) -> Recipe:
     if solver not in SOLVERS:
         raise ModelError(f"solver {solver!r} is unknown; {nearest(str(solver), SOLVERS)}")
     levels = _numbers("levels", facts.get("levels"))
-    steps = len(levels) - 1
+    steps = levels.size - 1
     if levels.ndim != 1 or steps < 1:
         raise ModelError("its levels hold no step (NFE 0); give at least one above 0, then 0")
     if levels[-1] != 0 or np.any(np.diff(levels) >= 0):

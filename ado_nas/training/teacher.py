@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,16 +129,16 @@ def train_teacher(
         progress: told each iteration.
 
     Returns:
-        Its model folder.
+        Its model folder; one that comes with the project is copied there.
 
     Raises:
         Diverged: the loss is not finite.
         OutOfMemory: a step does not fit the memory budget.
     """
-    if known := shipped(spec, dataset):
-        return known
     sampler, levels = _sampling(reference, sigma_range, spec.unet.sigma_data)
     with building(cache / teacher_key(spec, dataset.digest)) as folder:
+        if not intact(folder) and (known := shipped(spec, dataset)):
+            shutil.copytree(known, folder, dirs_exist_ok=True)
         if intact(folder):
             keep_sampler(folder, sampler, levels)
             return folder
@@ -186,7 +187,7 @@ def _sampling(
 def finished(spec: TeacherSpec, dataset: Dataset, cache: Path) -> Path | None:
     """The folder of a teacher that is there whole, in the project or the cache; else None."""
     folder = cache / teacher_key(spec, dataset.digest)
-    return shipped(spec, dataset) or (folder if intact(folder) else None)
+    return folder if intact(folder) else shipped(spec, dataset)
 
 
 def shipped(spec: TeacherSpec, dataset: Dataset) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import ModelError
 from ado_nas.files import read_json, sha256, write_json
-from ado_nas.modelfolder import CARD, SAMPLER, WEIGHTS, identity, load_model, save_model
+from ado_nas.modelfolder import (
+    CARD,
+    SAMPLER,
+    WEIGHTS,
+    check_identity,
+    identity,
+    load_model,
+    save_model,
+)
 from ado_nas.models.unet import build_unet
 from ado_nas.specs import SamplerSpec, UNetSpec
 
@@ -43,6 +52,16 @@ def test_sampler_that_cannot_be_read_is_told(
     with pytest.raises(ModelError, match=said) as told:
         load_model(folder)
     assert str(folder / SAMPLER) in str(told.value)
+
+
+def test_what_was_learned_with_another_guidance_is_refused(folder: Path) -> None:
+    model = load_model(folder)
+    told = identity(model)
+    check_identity(told, model, "x.json")
+    check_identity({k: v for k, v in told.items() if k != "guidance"}, model, "x.json")
+    sampler = dataclasses.replace(model.sampler, guidance=2.5)
+    with pytest.raises(ModelError, match=r"x\.json: learned with a guidance of 1.* now .* 2\.5"):
+        check_identity(told, dataclasses.replace(model, sampler=sampler), "x.json")
 
 
 def test_card_without_a_hash_takes_that_of_the_weights(folder: Path) -> None:

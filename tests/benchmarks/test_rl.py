@@ -154,5 +154,5 @@ def test_shuffled_levels_are_those_of_the_policy_given_to_others() -> None:
 
 
 def test_a_row_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give 0 to 17"):
-        rl.run(seed=0, row=18, workspace=tmp_path, progress=silent)
+    with pytest.raises(ConfigError, match="give 0 to 20"):
+        rl.run(seed=0, row=21, workspace=tmp_path, progress=silent)

@@ -49,8 +49,16 @@ def test_every_solver_meets_every_schedule(workspace: Path, task: TaskSpec) -> N
     rows = found["rows"]
     assert [r["schedule"] for r in rows[:4]] == list(CLOSED_FORMS)
     assert [r["learned"] for r in rows] == [False] * 4 + [True] * 3
-    best = min(r["gap"] for r in rows[:4])
-    assert [r["ratio"] for r in found["ratios"]] == [r["gap"] / best for r in rows[4:6]]
+    best = min(rows[:4], key=lambda r: r["gap"])
+    assert [r for r in rows[:4] if "confirmed" in r] == [best]
+    gap = best["confirmed"]["gap"]
+    assert [r["ratio"] for r in found["ratios"]] == [
+        r["confirmed"]["gap"] / gap for r in rows[4:6]
+    ]
+    for told in found["ratios"]:
+        low, high = told["ratio_interval"]
+        assert 0 < low <= high and told["against"] == best["schedule"]
+    assert "ratio" not in rows[6] and rows[6]["confirmed"]["gap"] > 0
     assert found["worse"] == []
     assert [r["levels_only"] for r in rows] == [False] * 4 + [True, False, False]
     alone = [
@@ -107,9 +115,10 @@ JUDGED = [canned(3, 16.0, 16.0, 32.0), canned(4, 8.0, 8.0, 4.0), canned(6, 2.0, 
 def test_evaluations_at_equal_gap_lie_between_the_fixed_schedules_by_its_logarithm() -> None:
     for gap, nfe in ((16.0, 3.0), (8.0, 4.0), (4.0, 5.0), (2.0, 6.0), (99.0, 3.0), (0.1, 6.0)):
         assert adaptive._nfe_at(JUDGED, gap) == pytest.approx(nfe)
-    # Fewer evaluations are never taken to have a smaller gap.
-    bent = [canned(3, 2.0), canned(4, 32.0), canned(6, 8.0)]
-    assert adaptive._nfe_at(bent, 16.0) == pytest.approx(5.0)
+    # More evaluations of a larger gap count for nothing.
+    bent = [canned(3, 16.0), canned(4, 32.0), canned(5, 8.0), canned(6, 8.0)]
+    for gap, nfe in ((24.0, 3.0), (16.0, 3.0), (8.0, 5.0), (1.0, 5.0)):
+        assert adaptive._nfe_at(bent, gap) == pytest.approx(nfe)
     # A group of images is left out of both sides: 2.0 is midway from 4.0 to 1.0.
     own = canned(4, 4.0, 4.0, 2.0)
     assert adaptive._replicated(own, JUDGED) == pytest.approx([5.0, 5.0])
@@ -144,6 +153,7 @@ def test_saving_is_against_the_fixed_schedules_of_equal_gap(
     assert row["saved_interval"] == pytest.approx((0.2 - half, 0.2 + half))
     assert row["saved_time"] == pytest.approx(1 - 4.5 / 5.5)  # midway from 4 to 7 ms
     assert row["shares"] == {"3": 0.5, "4": 0.25, "6": 0.25}
+    assert row["beyond"] is False
 
 
 def test_both_sides_are_guided_as_the_reference_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def test_verdict_compares_rates_and_the_latencies_of_one_candidate() -> None:
     found = workers.verdict(rows, Way(2, 1))
     assert found["default_ratio"] == 1.7 and found["default_is_fastest"]
     assert found["latency_spread"] == pytest.approx(0.05)
+    assert found["latency_bias"] == pytest.approx(0.0247)  # the root of 1.05
     slower = workers.verdict(rows, Way(1, 2))
     assert slower["default_ratio"] == 1.5 and not slower["default_is_fastest"]
     assert slower["fastest"] == {"workers": 2, "streams": 1}

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +78,8 @@ def run_worker_here() -> Callable[..., list[Ended]]:
     """The loop of a worker, in this process."""
 
     def run(session: Session, worker: str = "host/w", timed: bool = True) -> list[Ended]:
-        evaluator = sys.modules["fake_evaluation"].FakeEvaluator(session.workspace, timed)
+        module = importlib.import_module("fake_evaluation")
+        evaluator = module.FakeEvaluator(session.workspace, timed)
         return list(work(session, evaluator, worker, lambda: "", timed))
 
     return run

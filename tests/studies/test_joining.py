@@ -17,10 +17,10 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from ado_nas.errors import StudyError
+from ado_nas.errors import ConfigError, StudyError
 from ado_nas.progress import silent
 from ado_nas.specs import to_dict
-from studies import joining, patience
+from studies import gaussian, joining, patience
 from studies.claims import Claim, claim
 from studies.collection import collect, restore
 from studies.config import SearchConfig
@@ -312,6 +312,17 @@ def test_join_refuses_another_device_unless_it_only_trains(
         with pytest.raises(StudyError, match=r"device is 'another', there 'fake'.*--train-only"):
             join(wanted, place, silent)
         assert not asked and not (place / "cache").exists()
+
+
+def test_join_says_before_anything_what_the_sampler_of_the_study_needs(
+    make_session: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = prepared(make_session())
+    config = {**to_dict(session.config), "sampler": "gp"}
+    session.study.set_user_attr("config", config)
+    monkeypatch.setattr(gaussian, "NEEDED", ("no_such_module",))
+    with pytest.raises(ConfigError, match="needs no_such_module, which an extra installs"):
+        join(Joining("fake", session.store.url), tmp_path / "far", silent)
 
 
 def test_join_names_the_nearest_study_and_refuses_one_that_is_not_prepared(

@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.ledger import DUPLICATES, hashes, original, standing, state
+from studies.ledger import DUPLICATES, RETRY, hashes, original, standing, state
 
 
 def trials(*states: str) -> list[FrozenTrial]:
@@ -43,6 +43,15 @@ def test_standing_is_done_when_nothing_fits_or_nothing_is_new() -> None:
     assert now.done(9, 4) and not now.done(9, 5)
     assert standing(trials("complete", *["duplicate"] * DUPLICATES)).done(9, 60)
     assert standing(trials(*["failed"] * 2, "requeued")).failed == 2
+
+
+def test_standing_is_not_done_while_a_candidate_waits_to_be_tried_again() -> None:
+    frozen = trials("complete", *["duplicate"] * DUPLICATES, "waiting", "waiting")
+    assert standing(frozen).done(9, 60)  # an anchor is no retry
+    frozen[-1].user_attrs[RETRY] = 1
+    now = standing(frozen)
+    assert now.retries == 1 and not now.done(9, 60)
+    assert now.done(1, 60)
 
 
 def test_hashes_leave_out_what_is_tried_again() -> None:

@@ -230,7 +230,9 @@ def execute(url: str, statement: str) -> None:
     engine.dispose()
 
 
-def test_study_of_an_older_version_is_read_and_resumed(old_study: str, tmp_path: Path) -> None:
+def test_study_of_an_older_version_is_read_and_resumed(
+    old_study: str, run_worker_here: Run, tmp_path: Path
+) -> None:
     old = load(old_study, "fake", tmp_path)
     assert old.trained == 4 and len(old.front) >= 1 and old.hypervolume > 0
     kept = from_dict(SearchConfig, old.config)  # a default may have changed since
@@ -238,6 +240,8 @@ def test_study_of_an_older_version_is_read_and_resumed(old_study: str, tmp_path:
     session = open_session(config, tmp_path)
     assert {t.user_attrs["state"] for t in session.trials()} == {"complete"}
     assert standing(session.trials()).trained == 4
+    assert [e.state for e in run_worker_here(session)] == ["complete"] * 2
+    assert load(old_study, "fake", tmp_path).trials[:4] == old.trials
     session.store.close()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from ado_nas.errors import StudyError
@@ -20,7 +21,7 @@ from studies.ledger import standing
 from studies.requeue import requeue_stale
 from studies.search import search
 from studies.session import Session, open_session
-from studies.storage import storage_url, study_names
+from studies.storage import open_store, storage_url, study_names
 
 
 def test_search_runs_and_resumes_on_postgresql(
@@ -42,6 +43,23 @@ def test_claims_never_exceed_the_total_on_postgresql(
 ) -> None:
     claimed = claim_at_once(make_session(storage=server.database(), trials=5))
     assert len({c.candidate.hash for c in claimed}) == len(claimed) == 5
+
+
+def test_server_asks_whether_the_holder_of_a_lock_is_still_there(
+    server: Any, tmp_path: Path
+) -> None:
+    store = open_store(storage_url(server.database(), tmp_path))
+    asked = []
+
+    def note(_c: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "pg_advisory_lock" in statement:
+            cursor.execute("SHOW tcp_keepalives_idle")
+            asked.append(cursor.fetchone()[0])
+
+    assert store.locks is not None
+    sa.event.listen(store.locks, "before_cursor_execute", note)
+    with contextlib.closing(store), store.lock("a"):
+        assert asked == ["20"]
 
 
 def test_claim_is_made_again_when_the_server_goes_away_in_its_middle(

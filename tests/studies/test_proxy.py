@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.trial import TrialState
 
 from ado_nas.errors import ConfigError, StudyError
-from studies.claims import Claim
+from studies.claims import Claim, claim
 from studies.patience import outage
 from studies.session import Session
 from studies.storage import Store, open_store, storage_url, study_names
@@ -102,6 +109,71 @@ def test_lock_is_given_back_when_its_holder_dies(url: str) -> None:
     channel.close()
     thread.join(10)
     assert inside.is_set()
+
+
+def test_lock_is_given_back_when_its_holder_vanishes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from studies import proxy
+
+    soon = [(name, min(value, 500)) for name, value in proxy._KEEPALIVE]
+    monkeypatch.setattr(proxy, "_KEEPALIVE", soon)
+    often = [("grpc.http2.min_ping_interval_without_data_ms", 100)]
+    monkeypatch.setattr(proxy, "_PINGED", often)
+    running = proxy.serve(open_store(f"sqlite:///{tmp_path}/other.db"), port=0)
+    hold = (
+        "import sys, time; from studies.storage import open_store\n"
+        "with open_store(sys.argv[1]).lock('a'): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", hold, f"grpc://127.0.0.1:{running.port}"]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    inside = threading.Event()
+
+    def enter() -> None:
+        with open_store(command[-1]).lock("a"):
+            inside.set()
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **path}) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            holder.send_signal(signal.SIGSTOP)  # its system still answers, but nobody else there
+            threading.Thread(target=enter, daemon=True).start()
+            assert inside.wait(20)
+        finally:
+            holder.kill()
+            running.stop(0).wait()
+
+
+def test_failure_of_the_storage_behind_the_proxy_is_one_line(url: str, tmp_path: Path) -> None:
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, study_name="a")
+    study.ask()
+    with contextlib.closing(sqlite3.connect(tmp_path / "behind.db")) as connection:
+        connection.execute("DROP TABLE trial_user_attributes")
+        connection.commit()
+    with pytest.raises(StudyError, match="behind its proxy, failed: ") as caught:
+        study._storage.set_trial_user_attr(1, "x", 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_calls_outlast_a_proxy_that_is_started_again(
+    make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    from studies.proxy import serve
+
+    behind = open_store(f"sqlite:///{tmp_path}/behind.db")
+    running = serve(behind, port=0)
+    session = make_session(storage=f"grpc://127.0.0.1:{running.port}", trials=3)
+    got = claim(session, "host/w")
+    assert isinstance(got, Claim)
+    running.stop(0).wait()
+    again: list[Any] = []
+    back = threading.Timer(1.0, lambda: again.append(serve(behind, port=running.port)))
+    back.start()
+    session.study.tell(got.trial.number, state=TrialState.FAIL)  # by number, which is asked for
+    assert session.trials()[0].state == TrialState.FAIL
+    back.join()
+    again[0].stop(0).wait()
 
 
 def test_proxy_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:

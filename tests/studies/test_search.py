@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import subprocess
@@ -11,15 +12,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import optuna
 import pytest
 
 from ado_nas.errors import ConfigError, NegativeVerdict, StudyError, WorkspaceError
 from ado_nas.progress import silent
 from search_spaces.space import anchors
 from studies.config import SearchConfig
+from studies.folders import trial_folder
+from studies.history import study_record
+from studies.home import own_folder, settle_in
 from studies.record import StudyRecord, TrialRecord
-from studies.search import _enqueue_anchors, _require_feasible, plan, search
+from studies.search import Tracker, _enqueue_anchors, _require_feasible, plan, search
 from studies.session import Session, bind, open_session
+from studies.tracking import mirror
 
 Make = Callable[..., SearchConfig]
 Faults = Callable[..., None]
@@ -219,6 +225,57 @@ def test_second_workspace_is_refused_and_told_to_join_and_a_moved_one_is_the_sam
     assert third.remeasured == first.remeasured
     assert (tmp_path / "three/cache/teachers/t/model.safetensors").read_bytes() == b"a teacher"
     assert (tmp_path / "three/cache/trajectories/b/b").exists()
+
+
+@pytest.mark.parametrize("where", ["another storage", "deleted"])
+def test_folder_of_another_study_of_that_name_is_refused(
+    make_session: Callable[..., Session], where: str
+) -> None:
+    first = make_session()
+    settle_in(first)
+    settle_in(first)
+    (trial_folder(first.workspace, "fake", 0)).mkdir(parents=True)
+    if where == "deleted":
+        optuna.delete_study(study_name="fake", storage=first.store.storage)
+        second = make_session()
+    else:
+        second = make_session(storage=f"sqlite:///{first.workspace}/other.db")
+    for refused in (settle_in, own_folder):
+        with pytest.raises(StudyError, match=r"fake holds the trials of another study named"):
+            refused(second)
+    (first.workspace / "studies" / "fake").rename(first.workspace / "away")
+    settle_in(second)
+
+
+def test_what_two_searches_add_to_a_study_is_all_kept(
+    make_session: Callable[..., Session],
+) -> None:
+    sessions = [make_session(), make_session()]
+
+    def add(index: int) -> None:
+        for i in range(20):
+            sessions[index].keep("seen", lambda known, i=i: [*(known or []), (index, i)])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(add, range(2)))
+    assert len(sessions[0].study.user_attrs["seen"]) == 40
+
+
+def test_second_search_mirrors_what_the_first_left(
+    make_session: Callable[..., Session], run_worker_here: Callable[..., object]
+) -> None:
+    session = make_session(trials=2, track=True)
+    record = study_record(session.study, session.workspace)
+    with contextlib.ExitStack() as stack:
+        tracker = Tracker(session, stack)
+        with mirror(record, session.workspace):
+            tracker.open()
+            run_worker_here(session)
+            tracker.catch_up()
+        done = study_record(session.study, session.workspace)
+        tracker.finish(done)
+    with mirror(done, session.workspace) as opened:
+        assert opened is not None and not any(opened.lacks(n) for n in (0, 1))
 
 
 def test_anchors_are_enqueued_under_the_lock_of_the_study(

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,6 +60,40 @@ def test_lock_lets_one_in_at_a_time(tmp_path: Path, index: int) -> None:
         inside.append(1)
     thread.join()
     assert inside == [1, 2]
+
+
+def test_journal_is_whole_after_a_write_that_was_cut_short(tmp_path: Path) -> None:
+    store = open_store(urls(tmp_path)[1])
+    study = optuna.create_study(storage=store.storage, study_name="a")
+    study.ask()
+    whole = (tmp_path / "s.log").read_bytes()
+    with (tmp_path / "s.log").open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":"gone","tri')  # and then the disk was full
+    assert len(study.get_trials()) == 1
+    study.ask()
+    again = optuna.load_study(storage=open_store(store.url).storage, study_name="a")
+    assert [t.number for t in again.trials] == [0, 1]
+    assert (tmp_path / "s.log").read_bytes().startswith(whole)
+
+
+def test_journal_in_a_folder_below_is_written_after_its_holder_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    url = "journal:///below/s.log"
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, study_name="a")
+    hold = (
+        "import os, signal, sys; from studies.storage import open_store;"
+        f"store = open_store({url!r}); store.storage._backend._lock.acquire();"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, "-c", hold], env={**os.environ, **path}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    study.ask()
+    assert study_names(url) == ["a"]
 
 
 def test_study_names_are_none_and_nothing_is_made_when_the_file_is_missing(tmp_path: Path) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from search_spaces.space import Space
 from studies.axes import axes
+from studies.claims import Claim, claim
 from studies.folders import artifact_folder
 from studies.history import study_record
+from studies.ledger import standing
+from studies.liveness import machine
 from studies.record import load
+from studies.requeue import requeue_stale
 from studies.session import Session
-from studies.worker import Ended
+from studies.worker import Ended, work
 
 Make = Callable[..., Session]
 Run = Callable[[Session], list[Ended]]
@@ -39,7 +46,6 @@ def test_trial_carries_everything_before_it_ends(
     assert trial.user_attrs["gap"] == ended[1].values["gap"]
     assert session.study.metric_names == ["log_gap", "log_latency_ms", "log_size_mb"]
     store = artifact_folder(tmp_path)
-    assert FileSystemArtifactStore(store)
     names = {m.filename for m in get_all_artifact_meta(trial, storage=session.store.storage)}
     assert names == {"model.safetensors", "samples.png", "spec.json", "card.json"}
     assert len(list(store.iterdir())) == 12
@@ -85,6 +91,42 @@ def test_worker_ends_when_the_space_is_exhausted(make_session: Make, run_worker_
     states = Counter(e.state for e in run_worker_here(session))
     assert states["complete"] == 4 and states["duplicate"] == 5
     assert run_worker_here(session) == []
+
+
+def test_candidate_that_goes_back_when_the_space_is_exhausted_is_still_evaluated(
+    make_session: Make, run_worker_here: Run
+) -> None:
+    session = make_session(trials=9, space=TINY)
+    last = claim(session, f"{machine()}/gone")
+    assert isinstance(last, Claim)
+    orders = iter([""] * 8)  # three that are new, and five of the known ones
+    evaluator = sys.modules["fake_evaluation"].FakeEvaluator(session.workspace, True)
+    ended = list(work(session, evaluator, "host/w", lambda: next(orders, "finish")))
+    assert Counter(e.state for e in ended) == {"complete": 3, "duplicate": 5}
+    assert claim(session, "host/w") == "wait"
+    assert requeue_stale(session) == [last.trial.number]
+    assert run_worker_here(session)[0].state == "complete"
+    assert standing(session.trials()).trained == 4
+
+
+def test_duplicate_whose_end_was_already_told_ends_no_search(
+    make_session: Make, run_worker_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(trials=2)
+    params = {d.name: d.choices[0] for d in Space().dimensions}
+    for given in (params, {**params, "schedule": "dp"}):
+        session.study.enqueue_trial(given)
+    tell = session.study.tell
+
+    def twice(trial: optuna.Trial, *given: Any, **how: Any) -> Any:
+        if trial.number == 1:  # the first answer was lost
+            tell(trial, *given, **how)
+        return tell(trial, *given, **how)
+
+    monkeypatch.setattr(session.study, "tell", twice)
+    ended = run_worker_here(session)
+    assert [e.state for e in ended] == ["complete", "lost", "complete"]
+    assert session.trials()[1].user_attrs["state"] == "duplicate"
 
 
 def test_duplicate_reuses_the_scores(make_session: Make, run_worker_here: Run) -> None:

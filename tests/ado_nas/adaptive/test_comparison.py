@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,20 +55,17 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
         labels=lambda: None,
     )
     parts = {"generated": [1.0, 1.1] * 10, "real": [1.0, 1.1] * 10}
-    calls: list[int] = []
 
     def again() -> tuple[Any, dict[str, Any]]:
-        calls.append(1)
-        assert len(calls) == 1  # what was confirmed is not judged again
         return judge(2.0), {"gap": 5.0, "replicates": parts}
 
     bank: Any = None
     reference = {"gap": 1.0, "replicates": parts}
-    return Comparison(bench, bank, reference, None, tmp_path, silent, again)
+    return Comparison(bench, bank, reference, None, tmp_path, silent, functools.cache(again))
 
 
 def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
-    found: Comparison,
+    found: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = found.row(RECIPE)
     assert (row["schedule"], row["cost"]) == ("dp", "power 0.5")
@@ -76,7 +75,15 @@ def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
     assert again["retention"] == pytest.approx((5.0 + 0.5) / (6.0 + 0.5))
     low, high = again["retention_interval"]
     assert low < again["retention"] < high
-    assert found.confirmed(RECIPE) == again
+    monkeypatch.setattr(comparison, "generate", None)
+    assert found.confirmed(RECIPE) == again  # what was confirmed is not judged again
+
+
+def test_ratio_is_that_of_the_confirmed_gaps_on_common_noise(found: Comparison) -> None:
+    other = dataclasses.replace(RECIPE, levels=karras_levels(3, 0.02, 40.0))
+    told = found.ratio(RECIPE, other)
+    assert told["ratio"] == 1.0  # both have one gap here, and what is common to both cancels
+    assert told["ratio_interval"] == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import mlx.core as mx
@@ -10,11 +11,13 @@ import pytest
 
 from ado_nas.adaptive import complexity
 from ado_nas.adaptive.complexity import Complexity, budgets, errors_by_budget, fit, sample
+from ado_nas.adaptive.recipe import Recipe
+from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.diffusion.sampling import generate, noise
 from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank
-from ado_nas.errors import SpecError
+from ado_nas.errors import Diverged, SpecError
 from ado_nas.models.unet import UNet, build_unet, named_parameters
 from ado_nas.specs import UNetSpec
 
@@ -111,6 +114,24 @@ def test_no_other_choice_of_that_mean_leaves_less_error() -> None:
     every = itertools.combinations_with_replacement((2, 4, 8), 12)
     best = min(error(c) for c in every if np.mean(c) <= mean + 1e-9)
     assert error(tuple(rule.budgets)) == pytest.approx(best)
+
+
+def test_schedule_whose_refinement_diverges_stays_as_it_was(
+    unet: UNet, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = budgets(bank, "ddim", (2, 3, 5))
+
+    def moved(unet: UNet, recipe: Recipe, *_: object) -> Recipe:
+        if recipe.nfe == 5:
+            raise Diverged("the loss is nan")
+        return dataclasses.replace(recipe, levels=recipe.levels * 0.9)
+
+    monkeypatch.setattr(complexity, "refine", moved)
+    found = complexity.refined(unet, start, bank, lambda x: x, Refinement())
+    for count in (2, 5):
+        np.testing.assert_array_equal(found.levels[count], start.levels[count])
+    assert found.levels[3][:2].tolist() == start.levels[3][:2].tolist()
+    assert found.levels[3][2] == pytest.approx(0.9 * start.levels[3][2])
 
 
 def test_sampling_by_content_is_the_fixed_schedule_of_each_image(unet: UNet, bank: Bank) -> None:

@@ -80,6 +80,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (lambda folder: (folder / WEIGHTS).write_bytes(b"x"), "is not the file"),
         (changed(lambda f: f["model"].update(weights_sha256="cd")), "another model"),
         (changed(lambda f: f["game"].update(solver="heun")), "'heun' is unknown"),
+        (changed(lambda f: f["game"].update(solver=[])), "is unknown"),
         (changed(lambda f: f["game"]["levels"].reverse()), "do not fall to 0"),
         (changed(lambda f: f["game"]["jumps"][0].pop()), "no numbers"),
         (changed(lambda f: f["game"].update(jumps=[[0] * 13])), "do not fit"),

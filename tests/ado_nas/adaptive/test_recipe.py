@@ -64,6 +64,7 @@ def test_recipe_samples_the_same_after_saving(model: Model, recipe: Recipe) -> N
         ({"levels": [2.0, 1.0, 0.5]}, "do not fall"),
         ({"levels": [0.0]}, "NFE 0"),
         ({"levels": []}, "NFE 0"),
+        ({"levels": 5}, "NFE 0"),
         ({"levels": ["a", 0.0]}, "no finite numbers"),
         ({"levels": [float("nan"), 0.0]}, "no finite numbers"),
         ({"solver": "dpm"}, "solver 'dpm' is unknown"),

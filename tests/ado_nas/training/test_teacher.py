@@ -163,7 +163,10 @@ def test_shipped_teacher_is_taken_where_all_is_alike(
 ) -> None:
     place = train(digits, tmp_path / "cache").rename(tmp_path / "digits8")
     monkeypatch.setattr(module, "SHIPPED", tmp_path)
-    assert train(digits, tmp_path / "cache") == place
+    found = train(digits, tmp_path / "cache")  # a copy, for schedules are saved beside a model
+    assert found.is_relative_to(tmp_path / "cache")
+    assert (found / "model.safetensors").read_bytes() == (place / "model.safetensors").read_bytes()
+    assert module.finished(SPEC, digits, tmp_path / "elsewhere") == place
     longer = dataclasses.replace(SPEC, iterations=13)
     assert module.shipped(longer, digits) is None
     other = dataclasses.replace(digits, spec=dataclasses.replace(digits.spec, seed=1))
