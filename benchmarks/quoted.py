@@ -69,6 +69,16 @@ def _pruner(result: Any) -> Iterator[tuple[str, str]]:
     )
 
 
+def _workers(result: Any) -> Iterator[tuple[str, str]]:
+    default = result["default"]
+    yield (
+        f"trials an hour by the default ({default['workers']} workers of {default['streams']} "
+        "stream each) beside one worker of one stream",
+        f"{result['default_ratio']:.1f} times as many; latencies of one candidate at most "
+        f"{result['latency_spread']:.0%} apart, their means {result['latency_bias']:.0%}",
+    )
+
+
 def _adaptive(result: Any) -> Iterator[tuple[str, str]]:
     most = max(row["saved_nfe"] for row in result["rows"])
     yield (
@@ -82,6 +92,7 @@ TOLD = {
     "curriculum": _curriculum,
     "memory": _memory,
     "pruner": _pruner,
+    "workers": _workers,
     "adaptive": _adaptive,
 }
 
