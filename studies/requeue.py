@@ -114,10 +114,9 @@ def _bury(session: Session, trial: FrozenTrial, cause: str) -> None:
     if crashes < CRASHES:
         _put_back(session, trial, cause, crashes)
         return
-    _remove_folder(session, trial)
-    # Somebody else may have ended it since, as in `_end`.
-    with contextlib.suppress(UpdateFinishedTrialError):
+    with contextlib.suppress(UpdateFinishedTrialError):  # as in `_end`
         settle_crash(session, _open(session, trial), f"{cause}, {crashes} times")
+        _remove_folder(session, trial)
 
 
 def _put_back(session: Session, trial: FrozenTrial, cause: str, crashes: int) -> None:
@@ -141,11 +140,12 @@ def _start_over(session: Session, trial: FrozenTrial, cause: str, crashes: int) 
 
 
 def _end(session: Session, trial: FrozenTrial, marks: dict[str, Any]) -> None:
-    _remove_folder(session, trial)
-    # Somebody else may have ended it since, where the storage went away and the lock with it.
+    # It may have ended since: the last word of a dead worker was still on its way to the server,
+    # or the storage went away, and the lock with it. Then its folder is that of a scored trial.
     with contextlib.suppress(UpdateFinishedTrialError):
         for key, value in marks.items():
             session.store.storage.set_trial_user_attr(trial._trial_id, key, value)
+        _remove_folder(session, trial)
     session.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 

@@ -287,8 +287,11 @@ def test_search_goes_on_when_one_of_two_workers_is_killed(
     assert process.wait(WAIT) == 0
     record = read(storage, tmp_path)
     check_whole(record)
-    drawn = [t for t in record.trials if t.state == "requeued" and t.params]  # or died before that
-    assert len(drawn) == len([t for t in record.trials if "retry_of" in t.attributes])
+    drawn = {t.number for t in record.trials if t.state == "requeued" and t.params}
+    retries = [t for t in record.trials if "retry_of" in t.attributes]
+    assert len(retries) <= 1
+    # The last word of the dead one may have arrived after it: then its scores are reused.
+    assert all(t.attributes["retry_of"] in drawn or t.state == "duplicate" for t in retries)
 
 
 def command_of(pid: int) -> bytes:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from ado_nas.measure import lock
 from studies.claims import Claim, claim
+from studies.folders import trial_folder
 from studies.liveness import alive, lives, machine
 from studies.requeue import requeue, requeue_crashed, requeue_stale
 from studies.session import Session
@@ -66,6 +67,26 @@ def test_trial_that_another_ends_meanwhile_is_put_back_once(
     monkeypatch.setattr(shutil, "rmtree", ended_meanwhile)
     assert requeue_stale(session) == [dead.trial.number]
     assert [t.state for t in session.study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_trial_whose_last_word_arrives_after_its_worker_died_keeps_its_folder(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session()
+    dead = take(session, "host/a")
+    folder = trial_folder(session.workspace, session.config.study, dead.trial.number)
+    folder.mkdir(parents=True)
+    enqueue = session.study.enqueue_trial
+
+    def ended_meanwhile(*given: Any, **how: Any) -> None:
+        enqueue(*given, **how)
+        session.study.tell(dead.trial.number, [1.0] * len(session.study.directions))
+
+    monkeypatch.setattr(session.study, "enqueue_trial", ended_meanwhile)
+    assert requeue_crashed(session, "host/a", "died") == [0]
+    assert folder.exists() and "requeued" not in session.study.trials[0].user_attrs
+    again = take(session, "host/b")
+    assert again.known is not None and again.known.number == 0  # costs nothing
 
 
 def test_trial_that_nothing_was_drawn_for_just_ends(make_session: Make) -> None:
