@@ -12,7 +12,6 @@ from reports.markup import Child, Html, element, join
 from reports.measurements import bounds, real
 
 Row = Mapping[str, Any]
-CLOSE = 0.05  # ratios that print as 1.0 count as equal
 
 
 @dataclass(frozen=True)
@@ -142,13 +141,14 @@ def key_numbers(found: Mapping[str, Any]) -> list[KeyNumber]:
             wording.times(ratio(source, own, "steps")), "fewer steps", "", _pair(won, "steps")
         ),
         KeyNumber(
-            wording.times(won.speedup), "faster", "", _pair(won, "latency_ms", " ms an image")
+            *wording.change(won.speedup, "faster", "slower", "the speed"),
+            "",
+            _pair(won, "latency_ms", " ms an image"),
         ),
     ]
-    if not _equal(won.compression):
-        numbers.append(
-            KeyNumber(wording.times(won.compression), "smaller", "", _pair(won, "size_mb", " MB"))
-        )
+    if not wording.same(won.compression):
+        changed = wording.change(won.compression, "smaller", "larger", "")
+        numbers.append(KeyNumber(*changed, "", _pair(won, "size_mb", " MB")))
     kept = KeyNumber(
         _kept(own),
         "quality retention",
@@ -174,18 +174,11 @@ def _changes(won: Gains) -> list[Child]:
     speed, size = won.speedup, won.compression
     words: list[Child] = ["at an unknown speed"]
     if speed is not None:
-        than = " the reference" if _equal(speed) else " than the reference"
-        words = [_change(speed, "faster", "slower", "as fast as"), than]
+        than = " as the reference" if wording.same(speed) else " than the reference"
+        words = [element("em", wording.faster(speed)), than]
     if size is None:
         return words
-    return [*words, " from a model ", _change(size, "smaller", "larger", "of the same size")]
-
-
-def _change(value: float, more: str, less: str, same: str) -> Html:
-    if _equal(value):
-        return join([same])
-    word, shown = (more, value) if value > 1 else (less, 1 / value)
-    return element("em", f"{wording.times(shown)} {word}")
+    return [*words, " from a model ", element("em", wording.smaller(size))]
 
 
 def _against(won: Gains) -> list[Child]:
@@ -194,9 +187,9 @@ def _against(won: Gains) -> list[Child]:
         return [", which no training-free setting that was measured keeps"]
     if won.rival is won.reference:
         return [", which no training-free setting that was measured keeps but the reference"]
-    if _equal(gained):
+    if wording.same(gained):
         return [", and as fast as the best training-free setting of no lower retention"]
-    change = _change(gained, "faster", "slower", "")
+    change = element("em", wording.faster(gained))
     return [", and ", change, " than the best training-free setting of no lower retention"]
 
 
@@ -230,7 +223,3 @@ def _kept(row: Row) -> str:
 def _within(row: Row) -> str | None:
     within = wording.interval(bounds(row, "retention"), wording.fraction)
     return f" [{within}]" if within else None
-
-
-def _equal(value: float | None) -> bool:
-    return value is not None and abs(value - 1) < CLOSE

@@ -160,7 +160,7 @@ def _member(record: StudyRecord, found: Measurements, workspace: Path, purse: Pu
     path = workspace / trial.folder / "samples.png"
     return Grid(
         f"Trial {found.number}" + (", the pick" if found.number == record.best else ""),
-        f"{wording.times(found.speedup)} faster, {wording.times(found.compression)} smaller, "
+        f"{wording.faster(found.speedup)}, {wording.smaller(found.compression)}, "
         f"retention {wording.fraction(found.retention)}",
         data_uri(path, purse) if trial.folder else "",
         f"Samples of trial {found.number} from the same noise",

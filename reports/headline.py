@@ -37,10 +37,11 @@ def sentence(record: StudyRecord) -> Html:
     return join(
         [
             f"Trial {best.number} draws images ",
-            element("em", f"{wording.times(best.speedup)} faster"),
-            " from a model ",
-            element("em", f"{wording.times(best.compression)} smaller"),
-            " than its teacher, at retention ",
+            element("em", wording.faster(best.speedup)),
+            " as" if wording.same(best.speedup) else " than",
+            " its teacher, from a model ",
+            element("em", wording.smaller(best.compression)),
+            ", at retention ",
             element("em", wording.fraction(best.retention)),
             f" [{within}]" if within else None,
             f", on {wording.device(record.environment)}.",
@@ -103,8 +104,7 @@ def closest(record: StudyRecord) -> TrialRecord | None:
 def _faster(record: StudyRecord, best: Measurements) -> KeyNumber:
     against = wording.number(real(record.reference, "latency_ms"))
     return KeyNumber(
-        wording.times(best.speedup),
-        "faster",
+        *wording.change(best.speedup, "faster", "slower", "the speed"),
         _timings(best),
         f"{wording.number(best.latency_ms)} against {against} ms an image",
     )
@@ -118,8 +118,7 @@ def _timings(best: Measurements) -> str:
 def _smaller(record: StudyRecord, best: Measurements) -> KeyNumber:
     against = wording.number(real(record.reference, "size_mb"))
     return KeyNumber(
-        wording.times(best.compression),
-        "smaller",
+        *wording.change(best.compression, "smaller", "larger", "the size"),
         "counted exactly",
         f"{wording.number(best.size_mb)} MB against {against} MB",
     )

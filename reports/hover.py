@@ -30,8 +30,8 @@ def scored(trial: TrialRecord, found: Measurements) -> str:
             + (", re-measured" if found.remeasured else "")
             + (", dominated by now" if found.dominated else ""),
             kept + (f" ({within})" if within else "") + f", gap {wording.number(found.gap)}",
-            f"{wording.number(found.latency_ms)} ms, {wording.times(found.speedup)} faster",
-            f"{wording.number(found.size_mb)} MB, {wording.times(found.compression)} smaller",
+            f"{wording.number(found.latency_ms)} ms, {wording.faster(found.speedup)}",
+            f"{wording.number(found.size_mb)} MB, {wording.smaller(found.compression)}",
             *_lines(html.escape(settings)),
         ]
     )

@@ -124,8 +124,8 @@ def _choice(record: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
     assert found is not None  # candidates have scores
     within = wording.interval(found.retention_interval, wording.fraction)
     said = (
-        f"trial {trial.number}: {wording.times(found.speedup)} faster, "
-        f"{wording.times(found.compression)} smaller, at retention "
+        f"trial {trial.number}: {wording.faster(found.speedup)}, "
+        f"{wording.smaller(found.compression)}, at retention "
         f"{wording.fraction(found.retention)}" + (f" [{within}]" if within else "")
     )
     return {

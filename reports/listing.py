@@ -100,10 +100,10 @@ def _front_row(
         _twice(
             wording.number(found.latency_ms),
             wording.number(own.latency_ms) if own else "",
-            f"{wording.times(found.speedup)} faster",
+            wording.faster(found.speedup),
         ),
         wording.times(found.speedup_training_free),
-        _twice(wording.number(found.size_mb), "", f"{wording.times(found.compression)} smaller"),
+        _twice(wording.number(found.size_mb), "", wording.smaller(found.compression)),
         wording.number(cost(trial, "peak_memory_mb")),
         _repeated(found),
     ]

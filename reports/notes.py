@@ -66,8 +66,8 @@ def _gains(trial: TrialRecord, found: Measurements) -> str:
     )
     words = [
         kept,
-        f"{wording.times(found.speedup)} faster ({wording.number(found.latency_ms)} ms an image)",
-        f"{wording.times(found.compression)} smaller ({wording.number(found.size_mb)} MB)",
+        f"{wording.faster(found.speedup)} ({wording.number(found.latency_ms)} ms an image)",
+        f"{wording.smaller(found.compression)} ({wording.number(found.size_mb)} MB)",
     ]
     said = ", ".join(words) + (", measured again." if found.remeasured else ".")
     if trial.state == "duplicate":

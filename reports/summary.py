@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reports.page import ReportPaths
 
 REFERENCE = ("gap", "floor", "gaussian_gap", "latency_ms", "size_mb", "solver", "nfe")
-SECONDS = ("teacher", "trajectories", "search", "report")
+SECONDS = ("teacher", "trajectories", "search", "remeasure", "finalists", "report")
 
 
 def summary(record: StudyRecord, report_paths: ReportPaths | None) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def summary(record: StudyRecord, report_paths: ReportPaths | None) -> dict[str, 
     Returns:
         study, n_trials (trials that trained), states, front, best and knee (figures re-measured
         where that was done, over several seeds for finalists), finalists, hypervolume, reference,
-        report (path of the page) and seconds. Strict JSON values only.
+        report (path of the page) and seconds by stage, of all runs. Strict JSON values only.
     """
     best, corner = pick(record), knee(record)
     return {

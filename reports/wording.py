@@ -27,6 +27,7 @@ SCHEDULES = {
 DEVICE_KEYS = ("device_name", "chip", "device", "cpu", "machine")
 ABSENT = "\u2013"  # an en dash, as tables print a missing value
 TIMES = "\u00d7"
+CLOSE = 0.05  # ratios that print as 1.0 count as equal
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -60,6 +61,44 @@ def times(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     return f"{value:,.0f}{TIMES}" if value >= 9.95 else f"{value:.1f}{TIMES}"
+
+
+def same(ratio: float | None) -> bool:
+    """Whether a ratio would print as 1.0."""
+    return ratio is not None and abs(ratio - 1) < CLOSE
+
+
+def change(ratio: float | None, more: str, less: str, equal: str) -> tuple[str, str]:
+    """A ratio as people say it, never below one.
+
+    Args:
+        ratio: None where it is unknown.
+        more: word for above one, such as faster.
+        less: word for below one.
+        equal: word for what prints as 1.0.
+
+    Returns:
+        The ratio with its sign, and the word.
+    """
+    if same(ratio):
+        return times(1.0), equal
+    if ratio is None or ratio > 1 or ratio <= 0:
+        return times(ratio), more
+    return times(1 / ratio), less
+
+
+def faster(speedup: float | None) -> str:
+    """How the speed of a model compares with the reference's."""
+    if same(speedup):
+        return "as fast"
+    return " ".join(change(speedup, "faster", "slower", ""))
+
+
+def smaller(compression: float | None) -> str:
+    """How the size of a model compares with the teacher's."""
+    if same(compression):
+        return "of the same size"
+    return " ".join(change(compression, "smaller", "larger", ""))
 
 
 def fraction(value: float | None) -> str:

@@ -47,7 +47,7 @@ def test_sentence_says_so_when_no_training_free_setting_keeps_as_much(
     tradeoff: dict[str, Any],
 ) -> None:
     tradeoff["rows"][-1] |= {"retention": 1.2, "size_mb": 2.61, "steps": 1}
-    text = sentence(tradeoff)
+    text = plain(sentence(tradeoff))
     assert text.startswith("1 step in place of 50 draws images")
     assert text.endswith("which no training-free setting that was measured keeps.")
     assert "from a model of the same size" in text
@@ -84,6 +84,10 @@ def test_sentence_says_slower_when_it_is(tradeoff: dict[str, Any]) -> None:
     tradeoff["rows"][-1] |= {"latency_ms": 88.4, "size_mb": 5.22}
     text = plain(sentence(tradeoff))
     assert "2.0x slower than the reference" in text and "2.0x larger" in text
+    assert [(plain(n.value), n.label) for n in key_numbers(tradeoff)[1:3]] == [
+        ("2.0x", "slower"),
+        ("2.0x", "larger"),
+    ]
 
 
 def test_sentence_says_how_near_it_came_when_nothing_passed(

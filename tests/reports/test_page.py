@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reports.headline import key_numbers
 from reports.listing import front_table
 from reports.page import write_report
+from reports.wording import TIMES
 from studies.record import StudyRecord
 from studies.selection import corner
 
@@ -85,6 +87,21 @@ def test_headline_says_how_much_faster_smaller_and_at_which_retention(
     assert f"at retention {again['retention']:.2f} [{low:.2f} to {high:.2f}]" in text
     assert "on Made-up CPU, 2 cores" in text
     assert "the teacher with DPM++(2M), Karras levels, 50 network evaluations (NFE)" in text
+
+
+def test_headline_says_larger_when_the_pick_is_and_of_the_same_size_when_it_is(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    record = make_study()
+    assert record.best is not None
+    for compression, words, label in (
+        (0.5, f"from a model 2.0{TIMES} larger, at", "larger"),
+        (0.96, "from a model of the same size, at", "the size"),
+        (4.0, f"from a model 4.0{TIMES} smaller, at", "smaller"),
+    ):
+        record.trial(record.best).attributes["compression"] = compression
+        text = read(record, tmp_path).text
+        assert words in text and key_numbers(record)[1].label == label
 
 
 def test_page_tells_the_pick_and_the_knee_by_number(make_study: MakeStudy, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ KEYS = [
         "number values retention retention_interval compression speedup speedup_training_free "
         "spec_hash repeated dominated resolutions",
         "gap floor gaussian_gap latency_ms size_mb solver nfe",
-        "teacher trajectories search report",
+        "teacher trajectories search remeasure finalists report",
     )
 ]
 
