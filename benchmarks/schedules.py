@@ -1,7 +1,7 @@
 """Every solver with every schedule at few evaluations: closed forms against the learned one.
 
 Ten hours on two quiet cores, nine of them for `shapes16`, whose teacher is the larger one. What
-was run one solver at a time, also on several machines, becomes one result by
+was run a row at a time, also on several machines, becomes one result by
 ``python -m benchmarks.schedules RESULT ... > JOINED``.
 """
 
@@ -46,7 +46,8 @@ def run(
 
     Args:
         seed: of the refinement's batches.
-        row: one solver of one preset, by its place, presets first; None all.
+        row: one solver of one preset at one number of evaluations, by its place: by preset, then
+            by solver; None all.
         workspace: its cache keeps teachers, what was learned, and finished rows, so that a run
             that was stopped goes on.
         progress: told of each solver and number of evaluations.
@@ -69,11 +70,11 @@ def run(
         ConfigError: no such row.
     """
     tasks = tasks or {name: resolve(name).task for name in PRESETS}
-    cases = [(name, solver) for name in tasks for solver in solvers]
-    if row is not None and not 0 <= row < len(cases):
-        raise ConfigError(f"row {row}: give 0 to {len(cases) - 1}, a solver of a preset")
-    wanted = cases if row is None else [cases[row]]
-    parts = [(*case, nfe) for case in wanted for nfe in possible(case[1], counts)]
+    parts = [(name, s, nfe) for name in tasks for s in solvers for nfe in possible(s, counts)]
+    if row is not None:
+        if not 0 <= row < len(parts):
+            raise ConfigError(f"row {row}: give 0 to {len(parts) - 1}, a solver's of a preset")
+        parts = [parts[row]]
     refinement = refinement or dataclasses.replace(Refinement(), seed=seed)
     opened: dict[str, Comparison] = {}
     rows: list[Row] = []
@@ -109,33 +110,39 @@ def told(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One result of several, each of solvers of its own: what is compared is of one solver.
+    """One result of several: what is compared is of one solver and number of evaluations.
 
     Args:
         results: what the command printed for single rows, on one machine or on several, or what
             this function made of them.
 
     Returns:
-        As `run`, with ``parts`` (data, solvers, reference and environment of each).
+        As `run`, rows in its order, with ``parts`` (cells, which are data, solver and number of
+        evaluations, reference and environment of each).
 
     Raises:
-        ConfigError: the results are of other seeds, or share a solver of the same data.
+        ConfigError: the results are of other seeds, or share a cell.
     """
     if any(one["seed"] != results[0]["seed"] for one in results):
         raise ConfigError("the results are not of one seed")
     parts = [part for one in results for part in one.get("parts") or [_part(one)]]
-    pairs = [tuple(pair) for part in parts for pair in part["solvers"]]
-    if len(set(pairs)) < len(pairs):
-        raise ConfigError("a solver is in two of the results")
-    rows = [row for one in results for row in one["rows"]]
+    cells = [tuple(cell) for part in parts for cell in part["cells"]]
+    if double := {cell for cell in cells if cells.count(cell) > 1}:
+        raise ConfigError(f"{' '.join(map(str, min(double)))} NFE is in two of the results")
+    rows = sorted((row for one in results for row in one["rows"]), key=_place)
     reference = {name: of for one in results for name, of in one["reference"].items()}
     known = {k: results[0][k] for k in ("name", "seed")}
     return {**known, "rows": rows, **told(rows), "reference": reference, "parts": parts}
 
 
 def _part(one: dict[str, Any]) -> dict[str, Any]:
-    solvers = dict.fromkeys((row["data"], row["solver"]) for row in one["rows"])
-    return {"solvers": list(solvers), **{k: one[k] for k in ("reference", "environment")}}
+    cells = dict.fromkeys((row["data"], row["solver"], row["nfe"]) for row in one["rows"])
+    return {"cells": list(cells), **{k: one[k] for k in ("reference", "environment")}}
+
+
+def _place(row: Row) -> tuple[bool, str, int, int]:
+    first = row["data"] != PRESETS[0]
+    return first, row["data"], SOLVERS.index(row["solver"]), row["nfe"]
 
 
 def _rows(found: Comparison, name: str, solver: str, nfe: int) -> list[Row]:

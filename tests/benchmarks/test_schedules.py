@@ -72,15 +72,17 @@ def test_every_solver_meets_every_schedule(workspace: Path, task: TaskSpec) -> N
     ]
     both = schedules.joined([schedules.joined(alone[:1]), alone[1]])
     assert {k: both[k] for k in found} == found
-    assert [p["solvers"] for p in both["parts"]] == [
-        [("smoke", "ddim")],
-        [("smoke", "generalized")],
+    assert [p["cells"] for p in both["parts"]] == [
+        [("smoke", "ddim", 5)],
+        [("smoke", "generalized", 5)],
     ]
-    with pytest.raises(ConfigError, match="in two of the results"):
+    back = schedules.joined([alone[1], alone[0]])
+    assert back["rows"] == rows  # in one order
+    with pytest.raises(ConfigError, match="smoke generalized 5 NFE is in two of the results"):
         schedules.joined([both, alone[1]])
     with pytest.raises(ConfigError, match="not of one seed"):
         schedules.joined([alone[0], {**alone[1], "seed": 1}])
-    with pytest.raises(ConfigError, match="give 0 to 1, a solver"):
+    with pytest.raises(ConfigError, match="give 0 to 1, a solver's"):
         schedules.run(seed=0, row=2, workspace=workspace, progress=silent, **settings)
 
 
