@@ -82,9 +82,9 @@ def change(ratio: float | None, more: str, less: str, equal: str) -> tuple[str, 
     """
     if same(ratio):
         return times(1.0), equal
-    if ratio is None or ratio > 1 or ratio <= 0:
-        return times(ratio), more
-    return times(1 / ratio), less
+    if ratio is not None and 0 < ratio < 1:
+        return times(1 / ratio), less
+    return times(ratio), more
 
 
 def faster(speedup: float | None) -> str:

@@ -31,6 +31,20 @@ def test_number_stays_within_half_a_digit_when_read_back(value: float) -> None:
     assert float(wording.number(value).replace(",", "")) == pytest.approx(value, rel=0.0051)
 
 
+def test_change_is_told_by_a_ratio_that_is_never_below_one() -> None:
+    sign = wording.TIMES
+    told = {
+        x: (wording.faster(x), wording.smaller(x))
+        for x in (4.0, 1.04, 0.96, 0.5, 0.0, None, math.nan)
+    }
+    assert told[4.0] == (f"4.0{sign} faster", f"4.0{sign} smaller")
+    assert told[1.04] == told[0.96] == ("as fast", "of the same size")
+    assert told[0.5] == (f"2.0{sign} slower", f"2.0{sign} larger")
+    assert told[0.0] == (f"0.0{sign} faster", f"0.0{sign} smaller")
+    unknown = f"{wording.ABSENT} faster", f"{wording.ABSENT} smaller"
+    assert told[None] == told[math.nan] == unknown
+
+
 def test_times_and_fraction_when_large_small_or_missing() -> None:
     assert [wording.times(v) for v in (38.2, 9.96, 6.24, None)] == [
         "38\u00d7",
