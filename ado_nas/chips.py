@@ -201,7 +201,7 @@ def known(seen: Seen, generation: int, chip_class: str) -> Chip:
     architecture = str(seen.facts.get("architecture", ""))
     if seen.kind == "cuda":
         digits = architecture.removeprefix("sm_")
-        return _nearest(CUDA, int(digits) if digits.isdigit() else 0, architecture or "this GPU")
+        return _nearest(CUDA, int(digits) if digits.isdecimal() else 0, architecture or "this GPU")
     key = (seen.system, {"arm64": "aarch64"}.get(seen.machine, seen.machine))
     if seen.system == "Darwin":
         key = ("Darwin", "arm64")

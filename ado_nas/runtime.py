@@ -189,7 +189,7 @@ def machine_cores() -> int:
 def cores() -> int:
     """Cores this process uses: the machine's, or at most ``ADO_CORES``, each worker's share."""
     wanted = os.environ.get("ADO_CORES", "")
-    if _state.all_cores or not wanted.isdigit():
+    if _state.all_cores or not wanted.isdecimal():
         return machine_cores()
     return max(1, min(machine_cores(), int(wanted)))
 
@@ -223,7 +223,7 @@ def core_share(processes: int) -> Iterator[None]:
 def memory_share() -> float:
     """The part of this machine's memory budget that is this process's."""
     count = os.environ.get("ADO_MEMORY_SHARES", "")
-    return 1 / max(1, int(count)) if count.isdigit() else 1.0
+    return 1 / max(1, int(count)) if count.isdecimal() else 1.0
 
 
 @contextlib.contextmanager
