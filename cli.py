@@ -476,7 +476,7 @@ def schedule(
     if images_per_s is not None:
         latency_ms = converted(images_per_s)
     goal = ScheduleGoal(names, tuple(counts), refinement, samples, latency_ms, mean_nfe)
-    check_place("--out", out) if out else check_place("schedule file", folder / SCHEDULE)
+    check_place("--out" if out else "schedule file", out or folder / SCHEDULE)
     loaded = load_model(folder)
     check(loaded, goal)
     with terminal.progress() as progress:
@@ -784,7 +784,7 @@ def _model_folder(model: str, storage: str | None, workspace: Path) -> Path:
     if named and which in STUDY_MODELS:
         folder = _study_model(study, which, storage, workspace)
     elif named:
-        number = int(which) if which.isdigit() else _picked(study, which, storage, workspace)
+        number = int(which) if which.isdecimal() else _picked(study, which, storage, workspace)
         from studies.folders import trial_folder
 
         folder = trial_folder(workspace, study, number)

@@ -140,9 +140,8 @@ def _part(one: dict[str, Any]) -> dict[str, Any]:
     return {"cells": list(cells), **{k: one[k] for k in ("reference", "environment")}}
 
 
-def _place(row: Row) -> tuple[bool, str, int, int]:
-    first = row["data"] != PRESETS[0]
-    return first, row["data"], SOLVERS.index(row["solver"]), row["nfe"]
+def _place(row: Row) -> tuple[str, int, int]:
+    return row["data"], SOLVERS.index(row["solver"]), row["nfe"]
 
 
 def _rows(found: Comparison, name: str, solver: str, nfe: int) -> list[Row]:

@@ -147,7 +147,7 @@ def key_numbers(found: Mapping[str, Any]) -> list[KeyNumber]:
         ),
     ]
     if not wording.same(won.compression):
-        changed = wording.change(won.compression, "smaller", "larger", "")
+        changed = wording.change(won.compression, "smaller", "larger")
         numbers.append(KeyNumber(*changed, "", _pair(won, "size_mb", " MB")))
     kept = KeyNumber(
         _kept(own),

@@ -68,7 +68,7 @@ def same(ratio: float | None) -> bool:
     return ratio is not None and abs(ratio - 1) < CLOSE
 
 
-def change(ratio: float | None, more: str, less: str, equal: str) -> tuple[str, str]:
+def change(ratio: float | None, more: str, less: str, equal: str = "") -> tuple[str, str]:
     """A ratio as people say it, never below one.
 
     Args:
@@ -91,14 +91,14 @@ def faster(speedup: float | None) -> str:
     """How the speed of a model compares with the reference's."""
     if same(speedup):
         return "as fast"
-    return " ".join(change(speedup, "faster", "slower", ""))
+    return " ".join(change(speedup, "faster", "slower"))
 
 
 def smaller(compression: float | None) -> str:
     """How the size of a model compares with the teacher's."""
     if same(compression):
         return "of the same size"
-    return " ".join(change(compression, "smaller", "larger", ""))
+    return " ".join(change(compression, "smaller", "larger"))
 
 
 def fraction(value: float | None) -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -153,7 +153,8 @@ def open_store(url: str) -> Store:
             file = Path(url.removeprefix(_JOURNAL)).resolve()
             with file.open("ab"):
                 pass
-            return Store(url, JournalStorage(_journal(file)), file)
+            backend = JournalFileBackend(str(file), _JournalLock(file))
+            return Store(url, JournalStorage(backend), file)
         if url.startswith(_GRPC):
             from studies.proxy import open_proxy  # gRPC is an extra
 
@@ -233,23 +234,18 @@ class _JournalLock(BaseJournalFileLock):
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._handle: IO[str] | None = None
+        self._file = journal.with_name(f"{journal.name}.writing")
+        self._held = contextlib.ExitStack()
 
     def acquire(self) -> bool:
-        handle = self._journal.with_name(f"{self._journal.name}.writing").open("a")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_file_lock(self._file))
             self._cut()
-        except BaseException:
-            handle.close()
-            raise
-        self._handle = handle
+            self._held = stack.pop_all()
         return True
 
     def release(self) -> None:
-        handle, self._handle = self._handle, None
-        assert handle is not None
-        handle.close()
+        self._held.close()
 
     def _cut(self) -> None:
         """Take away what somebody left who died, or met a full disk, in the middle of a line."""
@@ -257,10 +253,6 @@ class _JournalLock(BaseJournalFileLock):
             file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
             if file.read() not in (b"", b"\n"):
                 file.truncate(self._journal.read_bytes().rfind(b"\n") + 1)
-
-
-def _journal(file: Path) -> JournalFileBackend:
-    return JournalFileBackend(str(file), _JournalLock(file))
 
 
 @contextlib.contextmanager
