@@ -426,7 +426,11 @@ def schedule(
     ] = "ddim,dpmpp_2m,ipndm_3",
     nfe: Annotated[str, typer.Option(help="Network evaluations, as 4,5,6.")] = "4,5,6,8",
     refine: Annotated[
-        int, typer.Option(min=0, help="Iterations of refinement by gradient; 0 for none.")
+        int,
+        typer.Option(
+            min=0,
+            help="Iterations of refinement by gradient, before a direct search; 0 for neither.",
+        ),
     ] = 120,
     samples: Annotated[int, typer.Option(help="Images that each is judged on.")] = 1000,
     latency_ms: Annotated[

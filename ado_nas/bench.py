@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,12 @@ class Bench:
         """The classes asked for, in turn: (N,) int32, or None; see `start`."""
         number = count or self.task.quality.samples
         return balanced_labels(number, self.teacher.unet.spec.num_classes)
+
+    @functools.cached_property
+    def practice_judge(self) -> Judge:
+        """Of what is learned by the gap: against training images, so that none is used up."""
+        train = self.dataset.train
+        return Judge(self.features, train, train, self.task.quality)
 
     def report_judge(self) -> Judge:
         """A judge on the second half of the held-out images."""

@@ -59,7 +59,9 @@ class Comparison:
         about = self.bench.digests, self.bank.key, solver, nfe, self.refinement
 
         def make() -> dict[str, Any]:
-            found = learn(self.bench, self.bank, solver, nfe, self.refinement, self.progress)
+            base = self.learned("dpmpp_2m", nfe).levels_only if solver == GENERALIZED else None
+            settings = self.refinement, self.progress, base
+            found = learn(self.bench, self.bank, solver, nfe, *settings)
             return {
                 "recipe": found.recipe.facts(),
                 "levels_only": found.levels_only.facts(),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ado_nas.adaptive.direct import STEPS, directly
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe
 from ado_nas.adaptive.refine import Refinement, refine
 from ado_nas.bench import Bench
@@ -113,6 +114,7 @@ def learn(
     nfe: int,
     refinement: Refinement | None = None,
     progress: Progress = silent,
+    base: Recipe | None = None,
 ) -> Learned:
     """Learn the levels of a solver.
 
@@ -123,40 +125,55 @@ def learn(
         nfe: network evaluations.
         refinement: of the best found; None for none.
         progress: told of each check.
+        base: whose levels `generalized` begins with, as they were learned for DPM++(2M); None to
+            learn them here.
 
     Returns:
         The best on the check noise, which may be a closed form: all of them are checked on all
         images, and a glance at few drops dynamic programs alone.
     """
-    base = "dpmpp_2m" if solver == GENERALIZED else solver
-    forms, paths = list(closed_forms(bench, base, nfe)), list(learned_levels(bank, base, nfe))
     checks: list[dict[str, Any]] = []
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
         checks.append({"schedule": recipe.schedule, "cost": recipe.cost, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), len(forms) + KEPT + 2)
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(CLOSED_FORMS) + KEPT + 3)
         return gap, recipe
 
-    def refined(start: tuple[float, Recipe], told: bool) -> list[tuple[float, Recipe]]:
+    def refined(start: Recipe, told: bool) -> list[tuple[float, Recipe]]:
         assert refinement is not None
         spec, unet = dataclasses.replace(refinement, told=told), bench.teacher.unet
         guidance, features = bench.task.reference.guidance, bench.features.lazily
         try:
-            return [check(refine(unet, start[1], bank, features, spec, guidance, progress))]
+            return [check(refine(unet, start, bank, features, spec, guidance, progress))]
         except Diverged:
             return []
 
-    found = [check(recipe) for recipe in (*forms, *_promising(bench, paths))]
-    moves = refinement is not None and base in RULE and steps(base, nfe) > 1
-    if moves:
-        found += refined(min(found, key=_gap), told=False)
-    levels_only = min(found, key=_gap)
     if solver == GENERALIZED:
-        found = [(levels_only[0], _correctable(levels_only[1]))]
-    if moves and refinement and (refinement.told or solver == GENERALIZED):
-        found += refined(min(found, key=_gap), told=refinement.told)
-    return Learned(min(found, key=_gap)[1], levels_only[1], checks)
+        levels_only = base or _levels_of_base(bench, bank, nfe, refinement, progress)
+        found = [check(_correctable(levels_only))]
+        if refinement and len(levels_only.levels) > 2:
+            found += refined(found[0][1], told=refinement.told)
+        return Learned(min(found, key=_gap)[1], levels_only, checks)
+    paths = list(learned_levels(bank, solver, nfe))
+    found = [check(r) for r in (*closed_forms(bench, solver, nfe), *_promising(bench, paths))]
+    moves = refinement is not None and solver in RULE and steps(solver, nfe) > 1
+    if moves:
+        found += refined(min(found, key=_gap)[1], told=False)
+    if refinement and refinement.direct and 1 < steps(solver, nfe) <= STEPS:
+        best = min(found, key=_gap)[1]
+        found.append(check(directly(bench, best, refinement.direct, progress)))
+    levels_only = min(found, key=_gap)[1]
+    if moves and refinement and refinement.told:
+        found += refined(levels_only, told=True)
+    return Learned(min(found, key=_gap)[1], levels_only, checks)
+
+
+def _levels_of_base(
+    bench: Bench, bank: Bank, nfe: int, refinement: Refinement | None, progress: Progress
+) -> Recipe:
+    spec = dataclasses.replace(refinement, told=False) if refinement else None
+    return learn(bench, bank, "dpmpp_2m", nfe, spec, progress).levels_only
 
 
 def _correctable(recipe: Recipe) -> Recipe:

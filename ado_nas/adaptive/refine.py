@@ -35,6 +35,7 @@ class Refinement:
     learning_rate: float = 2e-2  # of the logarithms of the strides between levels
     ema_decay: float = 0.95
     told: bool = True  # learn the levels that the network is told, too
+    direct: int = 60  # gaps that `directly` measures after it; 0 for none
     fixed: int = 1  # levels that stay, of the first ones
     seed: int = 0
 

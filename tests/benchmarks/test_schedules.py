@@ -21,7 +21,7 @@ from ado_nas.specs import CLOSED_FORMS, SamplerSpec, TaskSpec
 from benchmarks import adaptive, schedules
 from studies.config import resolve
 
-FEW = Refinement(iterations=2, batch=4)
+FEW = Refinement(iterations=2, batch=4, direct=3)
 
 
 @pytest.fixture(scope="module")

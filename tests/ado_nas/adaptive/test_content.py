@@ -150,7 +150,7 @@ def test_facade_works_as_the_specification_names_it(
     task = dataclasses.replace(task, teacher=teacher, reference=SamplerSpec(nfe=9))
     folder = open_bench(task, tmp_path).teacher.folder
     assert folder is not None
-    goal = ScheduleGoal(("ddim",), (3,), Refinement(iterations=2, batch=4), samples=100)
+    goal = ScheduleGoal(("ddim",), (3,), Refinement(iterations=2, batch=4, direct=3), samples=100)
     optimizer = ado_nas.AdaptiveSamplingOptimizer(9, folder, goal, tmp_path)
     found = optimizer.learn_schedule(mean_steps=5.0)
     assert isinstance(found, ado_nas.AdaptiveScheduler)

@@ -32,7 +32,9 @@ from ado_nas.progress import silent
 from ado_nas.specs import CLOSED_FORMS, SamplerSpec, SupernetSpec, TrajectorySpec
 from studies.config import resolve
 
-GOAL = ScheduleGoal(("ddim", "heun"), (3,), Refinement(iterations=4, batch=4), samples=100)
+GOAL = ScheduleGoal(
+    ("ddim", "heun"), (3,), Refinement(iterations=4, batch=4, direct=3), samples=100
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ado_nas.adaptive import learning
+from ado_nas.adaptive.direct import STEPS
 from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn, learned_levels
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
@@ -108,7 +109,74 @@ def test_corrections_are_learned_whether_or_not_the_network_is_told_other_levels
     moved = {"moved dpmpp_2m": 2.0, "moved generalized": 1.0}
     learned({name: 3.0 for name in (*CLOSED_FORMS, *PATHS)} | moved, monkeypatch)
     monkeypatch.setattr(learning, "refine", refine)
-    found = learn(BENCH, None, "generalized", 4, Refinement(told=told))  # type: ignore[arg-type]
+    spec = Refinement(told=told, direct=0)
+    found = learn(BENCH, None, "generalized", 4, spec)  # type: ignore[arg-type]
     assert asked == [("dpmpp_2m", False), ("generalized", told)]
     assert found.recipe.corrections is not None and found.recipe.corrections.min() == 0.1
     assert found.levels_only.solver == "dpmpp_2m"
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The schedules that a direct search begins with, and how many gaps it may measure."""
+    asked: list[tuple[str, int]] = []
+
+    def directly(_: object, recipe: Recipe, tries: int, progress: object) -> Recipe:
+        asked.append((recipe.schedule, tries))
+        return dataclasses.replace(recipe, schedule="direct")
+
+    monkeypatch.setattr(learning, "directly", directly)
+    monkeypatch.setattr(learning, "refine", lambda _, recipe, *rest: _named(recipe, rest[2].told))
+    return asked
+
+
+def _named(recipe: Recipe, told: bool) -> Recipe:
+    return dataclasses.replace(recipe, schedule="told" if told else "refined")
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(1.0, "direct"), (2.5, "refined")])
+def test_direct_search_begins_with_the_best_and_is_kept_where_it_proves_better(
+    gap: float, kept: str, searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = {name: 3.0 for name in (*CLOSED_FORMS, *PATHS)}
+    learned(every | {"refined": 2.0, "direct": gap, "told": 9.0}, monkeypatch)
+    found = learn(BENCH, None, "ddim", 4, Refinement(direct=7))  # type: ignore[arg-type]
+    assert searches == [("refined", 7)]
+    assert found.recipe.schedule == found.levels_only.schedule == kept
+    assert [check["schedule"] for check in found.checks[-3:]] == ["refined", "direct", "told"]
+
+
+def test_direct_search_needs_no_gradient_of_the_solver(
+    searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned({name: 3.0 for name in (*CLOSED_FORMS, *PATHS)} | {"direct": 1.0}, monkeypatch)
+    found = learn(BENCH, None, "heun", 5, Refinement())  # type: ignore[arg-type]
+    assert found.recipe.schedule == "direct" and len(searches) == 1
+
+
+@pytest.mark.parametrize(
+    ("nfe", "refinement"),
+    [(4, None), (4, Refinement(direct=0)), (1, Refinement()), (STEPS + 1, Refinement())],
+)
+def test_direct_search_is_left_out_where_it_is_not_asked_for_or_not_worth_it(
+    nfe: int,
+    refinement: Refinement | None,
+    searches: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = (*CLOSED_FORMS, *PATHS, "refined", "told")
+    learned({name: 3.0 for name in known}, monkeypatch)
+    learn(BENCH, None, "ddim", nfe, refinement)  # type: ignore[arg-type]
+    assert not searches
+
+
+def test_corrections_begin_with_the_levels_that_were_learned_for_their_solver(
+    searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned({"known": 2.0, "told": 1.0}, monkeypatch)
+    base = Recipe("dpmpp_2m", "known", karras_levels(4, 0.02, 40.0))
+    settings = "generalized", 4, Refinement()
+    found = learn(BENCH, None, *settings, base=base)  # type: ignore[arg-type]
+    assert found.levels_only is base and found.recipe.schedule == "told" and not searches
+    np.testing.assert_array_equal(found.recipe.levels, base.levels)
+    assert [check["schedule"] for check in found.checks] == ["known", "told"]
