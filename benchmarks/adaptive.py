@@ -66,7 +66,8 @@ def run(
         counts: evaluations that an image may get, and those of the fixed schedules.
         means: evaluations that may be spent on average.
         learned: images that thresholds are learned from.
-        refinement: of all schedules, fixed ones too; by default that of `schedule`.
+        refinement: of all schedules, fixed ones too; by default that of `schedule` without direct
+            search, which schedules with common probes have none of.
 
     Returns:
         rows: mean_nfe, gap with interval, retention, fixed_nfe (at which the fixed schedules have
@@ -84,7 +85,7 @@ def run(
     """
     if row is not None and not 0 <= row < len(means):
         raise ConfigError(f"row {row}: give 0 to {len(means) - 1}")
-    refinement = refinement or Refinement()
+    refinement = refinement or Refinement(direct=0)
     found = comparison(task or _varied(), workspace, refinement, progress)
     bench, reference = found.bench, found.reference
     schedules = begun(bench, found.bank, SOLVER, counts, refinement, progress)
