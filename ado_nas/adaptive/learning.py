@@ -137,7 +137,7 @@ def learn(
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
         checks.append({"schedule": recipe.schedule, "cost": recipe.cost, "gap": gap})
-        progress(f"checking {solver}, {nfe} NFE", len(checks), len(CLOSED_FORMS) + KEPT + 3)
+        progress(f"checking {solver}, {nfe} NFE", len(checks), len(CLOSED_FORMS) + KEPT + 4)
         return gap, recipe
 
     def refined(start: Recipe, told: bool) -> list[tuple[float, Recipe]]:
@@ -161,8 +161,10 @@ def learn(
     if moves:
         found += refined(min(found, key=_gap)[1], told=False)
     if refinement and refinement.direct and 1 < steps(solver, nfe) <= STEPS:
-        best = min(found, key=_gap)[1]
-        found.append(check(directly(bench, best, refinement.direct, progress)))
+        # The best of all may owe its gap to grain, which is then what it may keep.
+        begins = dict.fromkeys((min(found, key=_gap), min(found[: len(CLOSED_FORMS)], key=_gap)))
+        for _, begin in begins:
+            found.append(check(directly(bench, bank, begin, refinement.direct, progress)))
     levels_only = min(found, key=_gap)[1]
     if moves and refinement and refinement.told:
         found += refined(levels_only, told=True)

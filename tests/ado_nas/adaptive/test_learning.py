@@ -121,7 +121,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The schedules that a direct search begins with, and how many gaps it may measure."""
     asked: list[tuple[str, int]] = []
 
-    def directly(_: object, recipe: Recipe, tries: int, progress: object) -> Recipe:
+    def directly(_: object, bank: object, recipe: Recipe, tries: int, *more: Any) -> Recipe:
         asked.append((recipe.schedule, tries))
         return dataclasses.replace(recipe, schedule="direct")
 
@@ -135,15 +135,16 @@ def _named(recipe: Recipe, told: bool) -> Recipe:
 
 
 @pytest.mark.parametrize(("gap", "kept"), [(1.0, "direct"), (2.5, "refined")])
-def test_direct_search_begins_with_the_best_and_is_kept_where_it_proves_better(
+def test_direct_search_from_the_best_and_the_best_closed_form_is_kept_where_it_proves_better(
     gap: float, kept: str, searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = {name: 3.0 for name in (*CLOSED_FORMS, *PATHS)}
+    every = {name: 4.0 for name in (*CLOSED_FORMS, *PATHS)} | {"logsnr": 3.0}
     learned(every | {"refined": 2.0, "direct": gap, "told": 9.0}, monkeypatch)
     found = learn(BENCH, None, "ddim", 4, Refinement(direct=7))  # type: ignore[arg-type]
-    assert searches == [("refined", 7)]
+    assert searches == [("refined", 7), ("logsnr", 7)]
     assert found.recipe.schedule == found.levels_only.schedule == kept
-    assert [check["schedule"] for check in found.checks[-3:]] == ["refined", "direct", "told"]
+    last = [check["schedule"] for check in found.checks[-4:]]
+    assert last == ["refined", "direct", "direct", "told"]
 
 
 def test_direct_search_needs_no_gradient_of_the_solver(
