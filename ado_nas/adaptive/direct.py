@@ -24,18 +24,25 @@ _NOT_FINITE = 1e9  # the gap of what diverges; infinity has no difference to ano
 
 
 def directly(
-    bench: Bench, bank: Bank, recipe: Recipe, tries: int, progress: Progress = silent
+    bench: Bench,
+    bank: Bank,
+    recipe: Recipe,
+    known: Recipe,
+    tries: int,
+    progress: Progress = silent,
 ) -> Recipe:
     """Move the levels of a recipe so that the gap of its images to training images falls.
 
-    Images stay as near, in pixels, to where the teacher's own trajectories end: few steps leave
-    grain, by which a gap can fall while images get worse. The first level stays. The simplex
-    moves the logarithms of the strides between the logarithms of the levels, as `refine` does.
+    Images stay as near as those of a known recipe to where the teacher's own trajectories end, in
+    pixels and in their Laplacian: few steps leave grain, by which a gap can fall while images get
+    worse. The first level stays. The simplex moves the logarithms of the strides between the
+    logarithms of the levels, as `refine` does.
 
     Args:
         bench: the model and the features that it is judged in.
         bank: the teacher's trajectories; their first and last states are used.
         recipe: where to begin, with 2 steps at least.
+        known: of the same number of steps, such as the best closed form.
         tries: gaps that are measured, about.
         progress: told after each.
 
@@ -50,26 +57,29 @@ def directly(
     guidance, batch = bench.task.reference.guidance, bench.task.quality.batch
     logs = np.log(recipe.levels[:-1])
     strides = np.log(-np.diff(logs))
+    done = 0
     name = f"searching levels of {recipe.solver}, {recipe.nfe} NFE"
-    away: list[float] = []  # from where the teacher ends, of each try; the first is the recipe's
 
     def moved(by: np.ndarray) -> Recipe:
         below = logs[0] - np.cumsum(np.exp(strides + by))
         levels = np.concatenate([recipe.levels[:1], np.exp(below), [0.0]])
         return dataclasses.replace(recipe, schedule="direct", levels=levels)
 
-    def cost(by: np.ndarray) -> float:
-        one = moved(by)
+    def images_of(one: Recipe) -> np.ndarray:
         about = start, labels, guidance, batch
-        images = generate(bench.teacher.unet, one.run, one.levels, *about)
-        finite = bool(np.isfinite(images).all())
-        apart = np.clip(images[: len(ends)], -1, 1) - ends
-        away.append(float(np.sqrt((apart**2).mean())) if finite else np.inf)
-        progress(name, len(away), max(tries, len(away)))
-        if not finite:
+        return generate(bench.teacher.unet, one.run, one.levels, *about)
+
+    allowed = _away(images_of(known), ends)
+
+    def cost(by: np.ndarray) -> float:
+        nonlocal done
+        images = images_of(moved(by))
+        done += 1
+        progress(name, done, max(tries, done))
+        if not np.isfinite(images).all():
             return _NOT_FINITE
-        gap = bench.practice_judge.gap(images) + _LEAST
-        return gap * max(away[-1] / away[0], 1.0) ** _PENALTY
+        farther = max(1.0, float((_away(images, ends) / allowed).max()))
+        return (bench.practice_judge.gap(images) + _LEAST) * farther**_PENALTY
 
     here = np.zeros(len(strides))
     simplex = np.vstack([here, BEGINNING * np.eye(len(strides))])
@@ -77,6 +87,15 @@ def directly(
     bounds = [(-BOUND, BOUND)] * len(strides)
     found = minimize(cost, here, method="Nelder-Mead", bounds=bounds, options=limits)
     return moved(found.x)
+
+
+def _away(images: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Root mean squares (2,) of what is between images and ends, and of its Laplacian."""
+    apart = np.clip(np.nan_to_num(images[: len(ends)]), -1, 1) - ends
+    edges = 4 * apart[:, 1:-1, 1:-1]
+    edges = edges - apart[:, :-2, 1:-1] - apart[:, 2:, 1:-1]
+    edges = edges - apart[:, 1:-1, :-2] - apart[:, 1:-1, 2:]
+    return np.sqrt([(apart**2).mean(), (edges**2).mean()])
 
 
 def _practice(bench: Bench, bank: Bank) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

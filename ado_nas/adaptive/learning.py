@@ -161,10 +161,10 @@ def learn(
     if moves:
         found += refined(min(found, key=_gap)[1], told=False)
     if refinement and refinement.direct and 1 < steps(solver, nfe) <= STEPS:
-        # The best of all may owe its gap to grain, which is then what it may keep.
-        begins = dict.fromkeys((min(found, key=_gap), min(found[: len(CLOSED_FORMS)], key=_gap)))
-        for _, begin in begins:
-            found.append(check(directly(bench, bank, begin, refinement.direct, progress)))
+        known = min(found[: len(CLOSED_FORMS)], key=_gap)
+        for _, begin in dict.fromkeys((min(found, key=_gap), known)):
+            settings = known[1], refinement.direct, progress
+            found.append(check(directly(bench, bank, begin, *settings)))
     levels_only = min(found, key=_gap)[1]
     if moves and refinement and refinement.told:
         found += refined(levels_only, told=True)

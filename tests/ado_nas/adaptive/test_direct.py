@@ -78,7 +78,7 @@ def test_levels_of_a_lower_gap_are_found(unet: UNet, solver: str, steps: int) ->
     given = karras(solver, steps)
     told: list[tuple[int, int]] = []
     progress = lambda _, done, total, *more: told.append((done, total))  # noqa: E731
-    found = directly(bench, bench.bank, given, 40, progress)
+    found = directly(bench, bench.bank, given, given, 40, progress)
     assert bench.of(found) < 0.85 * bench.of(given)
     assert (found.solver, found.schedule, found.cost) == (solver, "direct", "power 1")
     assert found.levels[0] == given.levels[0] and found.levels[-1] == 0
@@ -95,19 +95,29 @@ def test_images_stay_as_near_to_where_the_teacher_ends_whatever_the_gap_says(
     bench: Any = Bench(unet)
     given = karras("ddim", 4)
 
-    def away(recipe: Recipe) -> float:
-        apart = np.clip(bench.images(recipe.run, recipe.levels)[:16], -1, 1)
-        return float(np.sqrt(((apart - np.clip(bench.ends[:16], -1, 1)) ** 2).mean()))
+    def away(recipe: Recipe) -> np.ndarray:
+        images = bench.images(recipe.run, recipe.levels)
+        return direct._away(images, np.clip(bench.ends[:16], -1, 1))
 
     def grain(images: np.ndarray) -> float:
         """A judge that likes nothing better than what the teacher never does."""
         return 1 / (1 + 100 * float(np.abs(images - bench.ends).mean()))
 
     monkeypatch.setattr(bench, "gap", grain)
-    found = directly(bench, bench.bank, given, 40)
-    assert away(found) < 1.02 * away(given)
+    found = directly(bench, bench.bank, given, given, 40)
+    assert np.all(away(found) < 1.02 * away(given))
     monkeypatch.setattr(direct, "_PENALTY", 0)
-    assert away(directly(bench, bench.bank, given, 40)) > 1.05 * away(given)
+    assert np.all(away(directly(bench, bench.bank, given, given, 40)) > 1.05 * away(given))
+
+
+def test_distance_counts_grain_more_than_what_is_smooth() -> None:
+    ends = np.zeros((2, 8, 8, 1), np.float32)
+    smooth = ends + np.linspace(-0.2, 0.2, 8, dtype=np.float32).reshape(1, 8, 1, 1)
+    grain = ends + 0.1 * (-1.0) ** np.add.outer(np.arange(8), np.arange(8))[None, :, :, None]
+    np.testing.assert_allclose(direct._away(smooth, ends), [smooth.std(), 0.0], atol=1e-6)
+    np.testing.assert_allclose(direct._away(grain, ends), [0.1, 0.8], rtol=1e-5)
+    more = np.concatenate([grain, grain])  # that begin elsewhere
+    np.testing.assert_allclose(direct._away(more, ends), [0.1, 0.8], rtol=1e-5)
 
 
 def test_classes_of_the_trajectories_come_before_those_of_fresh_noise(
@@ -124,7 +134,7 @@ def test_classes_of_the_trajectories_come_before_those_of_fresh_noise(
         return generate(unet, solver, levels, x)
 
     monkeypatch.setattr(direct, "generate", watched)
-    directly(bench, bench.bank, karras("ddim", 2), 2)
+    directly(bench, bench.bank, karras("ddim", 2), karras("ddim", 2), 2)
     np.testing.assert_array_equal(seen[0], [*(i % 10 for i in range(16))] * 2)
 
 
@@ -135,7 +145,7 @@ def test_no_more_trajectories_are_followed_than_needed(
     monkeypatch.setattr(direct, "FOLLOWED", 4)
     counts: list[int] = []
     monkeypatch.setattr(bench, "gap", lambda images: counts.append(len(images)) or 1.0)
-    directly(bench, bench.bank, karras("ddim", 2), 2)
+    directly(bench, bench.bank, karras("ddim", 2), karras("ddim", 2), 2)
     assert set(counts) == {4 + 16}
 
 
@@ -150,8 +160,8 @@ def test_levels_where_images_are_not_finite_are_left(
         return images * np.nan if levels[1] < given.levels[1] - 1e-9 else images
 
     monkeypatch.setattr(direct, "generate", fragile)
-    found = directly(bench, bench.bank, given, 30)
+    found = directly(bench, bench.bank, given, given, 30)
     assert found.levels[1] >= given.levels[1] - 1e-9 and bench.of(found) < bench.of(given)
     monkeypatch.setattr(direct, "generate", lambda *about: np.full((32, 8, 8, 1), np.inf))
-    found = directly(bench, bench.bank, given, 10)
+    found = directly(bench, bench.bank, given, given, 10)
     np.testing.assert_allclose(found.levels, given.levels)

@@ -117,12 +117,12 @@ def test_corrections_are_learned_whether_or_not_the_network_is_told_other_levels
 
 
 @pytest.fixture
-def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The schedules that a direct search begins with, and how many gaps it may measure."""
-    asked: list[tuple[str, int]] = []
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Where direct searches begin, what limits them, and how many gaps they may measure."""
+    asked: list[tuple[str, str, int]] = []
 
-    def directly(_: object, bank: object, recipe: Recipe, tries: int, *more: Any) -> Recipe:
-        asked.append((recipe.schedule, tries))
+    def directly(_: object, bank: object, recipe: Recipe, known: Recipe, *more: Any) -> Recipe:
+        asked.append((recipe.schedule, known.schedule, more[0]))
         return dataclasses.replace(recipe, schedule="direct")
 
     monkeypatch.setattr(learning, "directly", directly)
@@ -136,19 +136,19 @@ def _named(recipe: Recipe, told: bool) -> Recipe:
 
 @pytest.mark.parametrize(("gap", "kept"), [(1.0, "direct"), (2.5, "refined")])
 def test_direct_search_from_the_best_and_the_best_closed_form_is_kept_where_it_proves_better(
-    gap: float, kept: str, searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    gap: float, kept: str, searches: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = {name: 4.0 for name in (*CLOSED_FORMS, *PATHS)} | {"logsnr": 3.0}
     learned(every | {"refined": 2.0, "direct": gap, "told": 9.0}, monkeypatch)
     found = learn(BENCH, None, "ddim", 4, Refinement(direct=7))  # type: ignore[arg-type]
-    assert searches == [("refined", 7), ("logsnr", 7)]
+    assert searches == [("refined", "logsnr", 7), ("logsnr", "logsnr", 7)]
     assert found.recipe.schedule == found.levels_only.schedule == kept
     last = [check["schedule"] for check in found.checks[-4:]]
     assert last == ["refined", "direct", "direct", "told"]
 
 
 def test_direct_search_needs_no_gradient_of_the_solver(
-    searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    searches: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned({name: 3.0 for name in (*CLOSED_FORMS, *PATHS)} | {"direct": 1.0}, monkeypatch)
     found = learn(BENCH, None, "heun", 5, Refinement())  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def test_direct_search_needs_no_gradient_of_the_solver(
 def test_direct_search_is_left_out_where_it_is_not_asked_for_or_not_worth_it(
     nfe: int,
     refinement: Refinement | None,
-    searches: list[tuple[str, int]],
+    searches: list[tuple[str, str, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = (*CLOSED_FORMS, *PATHS, "refined", "told")
@@ -172,7 +172,7 @@ def test_direct_search_is_left_out_where_it_is_not_asked_for_or_not_worth_it(
 
 
 def test_corrections_begin_with_the_levels_that_were_learned_for_their_solver(
-    searches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    searches: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned({"known": 2.0, "told": 1.0}, monkeypatch)
     base = Recipe("dpmpp_2m", "known", karras_levels(4, 0.02, 40.0))
