@@ -150,7 +150,7 @@ def learn(
             return []
 
     if solver == GENERALIZED:
-        levels_only = base or _levels_of_base(bench, bank, nfe, refinement, progress)
+        levels_only = base or learn(bench, bank, "dpmpp_2m", nfe, refinement, progress).levels_only
         found = [check(_correctable(levels_only))]
         if refinement and len(levels_only.levels) > 2:
             found += refined(found[0][1], told=refinement.told)
@@ -169,13 +169,6 @@ def learn(
     if moves and refinement and refinement.told:
         found += refined(levels_only, told=True)
     return Learned(min(found, key=_gap)[1], levels_only, checks)
-
-
-def _levels_of_base(
-    bench: Bench, bank: Bank, nfe: int, refinement: Refinement | None, progress: Progress
-) -> Recipe:
-    spec = dataclasses.replace(refinement, told=False) if refinement else None
-    return learn(bench, bank, "dpmpp_2m", nfe, spec, progress).levels_only
 
 
 def _correctable(recipe: Recipe) -> Recipe:

@@ -111,7 +111,8 @@ def test_corrections_are_learned_whether_or_not_the_network_is_told_other_levels
     monkeypatch.setattr(learning, "refine", refine)
     spec = Refinement(told=told, direct=0)
     found = learn(BENCH, None, "generalized", 4, spec)  # type: ignore[arg-type]
-    assert asked == [("dpmpp_2m", False), ("generalized", told)]
+    own = [("dpmpp_2m", False), *[("dpmpp_2m", True)] * told]
+    assert asked == [*own, ("generalized", told)]
     assert found.recipe.corrections is not None and found.recipe.corrections.min() == 0.1
     assert found.levels_only.solver == "dpmpp_2m"
 
