@@ -18,18 +18,9 @@ from ado_nas.diffusion.sampling import generate, noise
 from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import Diverged, SpecError
-from ado_nas.models.unet import UNet, build_unet, named_parameters
-from ado_nas.specs import UNetSpec
+from ado_nas.models.unet import UNet
 
-SPEC = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), activation="relu")
 pytestmark = pytest.mark.usefixtures("own_lock")
-
-
-@pytest.fixture(scope="module")
-def unet() -> UNet:
-    found = build_unet(SPEC)
-    found.load_weights([(name, value + 0.1) for name, value in named_parameters(found)])
-    return found
 
 
 @pytest.fixture

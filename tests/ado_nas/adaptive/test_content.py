@@ -23,18 +23,14 @@ from ado_nas.bench import open_bench
 from ado_nas.diffusion.sampling import generate, noise
 from ado_nas.errors import ConfigError, ModelError
 from ado_nas.modelfolder import Model, load_model, save_model
-from ado_nas.models.unet import build_unet, named_parameters
-from ado_nas.specs import SamplerSpec, UNetSpec
+from ado_nas.models.unet import UNet
+from ado_nas.specs import SamplerSpec
 from studies.config import resolve
 from tests.fakes.fake_schedules import by_content
 
-SPEC = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), activation="relu")
-
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
-    unet = build_unet(SPEC)
-    unet.load_weights([(name, value + 0.1) for name, value in named_parameters(unet)])
+def model(tmp_path: Path, unet: UNet) -> Model:
     save_model(tmp_path / "model", unet, SamplerSpec(nfe=9), np.array([9.0, 1.0, 0.0]), {})
     return load_model(tmp_path / "model")
 

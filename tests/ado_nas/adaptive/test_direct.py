@@ -12,20 +12,11 @@ from ado_nas.adaptive import direct
 from ado_nas.adaptive.direct import BOUND, NOISE_SEED, directly
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.diffusion.levels import karras_levels
-from ado_nas.diffusion.sampling import generate, noise
+from ado_nas.diffusion.sampling import balanced_labels, generate, noise
 from ado_nas.distillation.trajectories import Bank
-from ado_nas.models.unet import UNet, build_unet, named_parameters
-from ado_nas.specs import UNetSpec
+from ado_nas.models.unet import UNet
 
-SPEC = UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",), activation="relu")
 pytestmark = pytest.mark.usefixtures("own_lock")
-
-
-@pytest.fixture(scope="module")
-def unet() -> UNet:
-    found = build_unet(SPEC)
-    found.load_weights([(name, value + 0.1) for name, value in named_parameters(found)])
-    return found
 
 
 class Bench:
@@ -43,7 +34,7 @@ class Bench:
         self.noise = np.concatenate([begun, noise(NOISE_SEED, 16, (8, 8, 1))])
         self.ends = self.images("dpmpp_2m", karras_levels(40, 0.05, 20.0))
         states = np.stack([begun * 20.0, self.ends[:followed]])
-        labels = np.arange(followed, dtype=np.int32) % classes if classes else None
+        labels = balanced_labels(followed, classes)
         self.bank = Bank(states, labels, np.array([20.0, 0.0]), np.zeros((2, 2)), "key")
 
     def images(self, solver: Any, levels: np.ndarray) -> np.ndarray:
@@ -54,7 +45,7 @@ class Bench:
         return noise(seed, count, (8, 8, 1))
 
     def labels(self, count: int) -> np.ndarray | None:
-        return np.arange(count, dtype=np.int32) % self.classes if self.classes else None
+        return balanced_labels(count, self.classes)
 
     def gap(self, images: np.ndarray) -> float:
         return float(np.sqrt(((images - self.ends) ** 2).mean()))
