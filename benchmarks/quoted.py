@@ -79,6 +79,11 @@ def _workers(result: Any) -> Iterator[tuple[str, str]]:
     )
 
 
+def _schedules(result: Any) -> Iterator[tuple[str, str]]:
+    each = (f"{of['nfe']} on `{name}`" for name, of in result["fewest"].items())
+    yield "evaluations that keep 0.95 of the reference's 50, no weight trained", ", ".join(each)
+
+
 def _adaptive(result: Any) -> Iterator[tuple[str, str]]:
     most = max(row["saved_nfe"] for row in result["rows"])
     yield (
@@ -93,6 +98,7 @@ TOLD = {
     "memory": _memory,
     "pruner": _pruner,
     "workers": _workers,
+    "schedules": _schedules,
     "adaptive": _adaptive,
 }
 
