@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ado_nas.adaptive.direct import STEPS
 from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
@@ -236,6 +237,9 @@ def compare(
 ) -> Iterator[dict[str, Any]]:
     """Rows of every closed form and of the best learned recipe.
 
+    The direct search, which takes longer than all else, is for the solver that is best without
+    it, at each number of evaluations.
+
     Args:
         found: where they are judged.
         solvers: their names.
@@ -246,13 +250,34 @@ def compare(
         nfe, gap, gap_interval, retention, retention_interval, latency_ms, recipe; a learned row
         whose schedule is a closed form was no better than it.
     """
-    for solver in solvers:
-        for nfe in possible(solver, counts):
-            if solver != GENERALIZED:
-                for recipe in closed_forms(found.bench, solver, nfe):
-                    yield found.row(recipe)
-            learned = found.learned(solver, nfe)
-            yield {**found.row(learned.recipe), "learned": True, "checks": learned.checks}
+    cells = [(solver, nfe) for solver in solvers for nfe in possible(solver, counts)]
+    learned = _learned(found, cells)
+    for solver, nfe in cells:
+        if solver != GENERALIZED:
+            for recipe in closed_forms(found.bench, solver, nfe):
+                yield found.row(recipe)
+        own = learned[solver, nfe]
+        yield {**found.row(own.recipe), "learned": True, "checks": own.checks}
+
+
+def _learned(
+    found: Comparison, cells: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Learned]:
+    """What is learned of each solver and number of evaluations; see `compare`."""
+    refinement = found.refinement
+    if refinement is None or not refinement.direct:
+        return {cell: found.learned(*cell) for cell in cells}
+    plain = dataclasses.replace(found, refinement=dataclasses.replace(refinement, direct=0))
+    learned = dict[tuple[str, int], Learned]()
+    for cell in cells:
+        learned[cell] = plain.learned(*cell)
+        found.progress("learning schedules", len(learned), len(cells))
+    for number in {nfe for _, nfe in cells}:
+        alike = [cell for cell in cells if cell[1] == number]
+        best = min(alike, key=lambda cell: min(check["gap"] for check in learned[cell].checks))
+        if 1 < steps(*best) <= STEPS:
+            learned[best] = found.learned(*best)
+    return learned
 
 
 def possible(solver: str, counts: Sequence[int]) -> list[int]:

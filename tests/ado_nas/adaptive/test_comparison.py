@@ -15,11 +15,13 @@ from ado_nas.adaptive import comparison, finding
 from ado_nas.adaptive.choice import Choice, Judged
 from ado_nas.adaptive.comparison import KEPT, Comparison
 from ado_nas.adaptive.goal import ScheduleGoal
+from ado_nas.adaptive.learning import Learned
 from ado_nas.adaptive.recipe import Recipe
+from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
 from ado_nas.progress import silent
 from ado_nas.quality.intervals import Replicates
-from ado_nas.specs import QualitySpec, SamplerSpec, TaskSpec
+from ado_nas.specs import QualitySpec, SamplerSpec, TaskSpec, steps
 
 RECIPE = Recipe("ddim", "dp", karras_levels(4, 0.02, 40.0), cost="power 0.5")
 TASK = TaskSpec(quality=QualitySpec(noise_seed=7, report_noise_seed=8), reference=SamplerSpec())
@@ -84,6 +86,37 @@ def test_ratio_is_that_of_the_confirmed_gaps_on_common_noise(found: Comparison) 
     told = found.ratio(RECIPE, other)
     assert told["ratio"] == 1.0  # both have one gap here, and what is common to both cancels
     assert told["ratio_interval"] == (1.0, 1.0)
+
+
+def test_best_solver_at_each_number_alone_is_searched_by_the_gap(
+    found: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = {"ddim": 9.0, "dpmpp_2m": 2.0, "heun": 3.0}
+    asked: list[tuple[str, int, int]] = []
+
+    def learned(self: Comparison, solver: str, nfe: int) -> Learned:
+        assert self.refinement is not None
+        asked.append((solver, nfe, self.refinement.direct))
+        levels = karras_levels(steps(solver, nfe), 0.02, 40.0)
+        own = Recipe(solver, "direct" if self.refinement.direct else "refined", levels)
+        return Learned(own, own, [{"gap": 50.0}, {"gap": gaps[solver]}])
+
+    monkeypatch.setattr(Comparison, "learned", learned)
+    monkeypatch.setattr(comparison, "closed_forms", lambda *_: iter(()))
+    searched = dataclasses.replace(found, refinement=Refinement(direct=7))
+    rows = list(comparison.compare(searched, list(gaps), [1, 5, 8]))
+    assert [cell[:2] for cell in asked if cell[2]] == [("dpmpp_2m", 5), ("heun", 7)]
+    assert [(row["solver"], row["nfe"], row["schedule"]) for row in rows] == [
+        ("ddim", 1, "refined"),
+        ("ddim", 5, "refined"),
+        ("ddim", 8, "refined"),
+        ("dpmpp_2m", 1, "refined"),
+        ("dpmpp_2m", 5, "direct"),
+        ("dpmpp_2m", 8, "refined"),
+        ("heun", 1, "refined"),
+        ("heun", 5, "refined"),
+        ("heun", 7, "direct"),
+    ]
 
 
 @pytest.mark.parametrize(
