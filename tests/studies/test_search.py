@@ -98,7 +98,7 @@ def test_search_survives_workers_that_crash(
     make_config: Make, tmp_path: Path, faults: Faults
 ) -> None:
     faults(crash={"steps": 1, "widths": "8-16"})
-    record = search(make_config(trials=3, space=TINY), tmp_path, silent)
+    record = search(make_config(trials=3, space=TINY, workers=1), tmp_path, silent)
     assert record.trained == 3
     crashed = [t for t in record.trials if "exit code -9" in t.reason]
     # Tried again once, then given up.
