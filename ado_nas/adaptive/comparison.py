@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ado_nas.adaptive.direct import STEPS
+from ado_nas.adaptive.direct import searchable
 from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
@@ -264,10 +264,8 @@ def _learned(
     found: Comparison, cells: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], Learned]:
     """What is learned of each solver and number of evaluations; see `compare`."""
-    refinement = found.refinement
-    if refinement is None or not refinement.direct:
-        return {cell: found.learned(*cell) for cell in cells}
-    plain = dataclasses.replace(found, refinement=dataclasses.replace(refinement, direct=0))
+    settings = found.refinement and dataclasses.replace(found.refinement, direct=0)
+    plain = dataclasses.replace(found, refinement=settings)
     learned = dict[tuple[str, int], Learned]()
     for cell in cells:
         learned[cell] = plain.learned(*cell)
@@ -275,7 +273,7 @@ def _learned(
     for number in {nfe for _, nfe in cells}:
         alike = [cell for cell in cells if cell[1] == number]
         best = min(alike, key=lambda cell: min(check["gap"] for check in learned[cell].checks))
-        if 1 < steps(*best) <= STEPS:
+        if searchable(*best):
             learned[best] = found.learned(*best)
     return learned
 

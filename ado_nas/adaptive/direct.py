@@ -11,6 +11,7 @@ from ado_nas.bench import Bench
 from ado_nas.diffusion.sampling import generate
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.progress import Progress, silent
+from ado_nas.specs import steps
 
 STEPS = 6  # at most; with more, a search of so many numbers takes more gaps than it is worth
 NOISE_SEED = 7000  # of noise that nothing else is learned from, checked or judged on
@@ -21,6 +22,11 @@ BOUND = 1.0  # how far each of them may go
 _PENALTY = 8  # power of what images are farther away; 1% farther weighs as 8% of the gap
 _LEAST = 0.1  # added to gaps, so that the power weighs something where they are 0
 _NOT_FINITE = 1e9  # the gap of what diverges; infinity has no difference to another infinity
+
+
+def searchable(solver: str, nfe: int) -> bool:
+    """Whether levels of so many evaluations are worth the search: more than one step, not many."""
+    return 1 < steps(solver, nfe) <= STEPS
 
 
 def directly(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ado_nas.adaptive.direct import STEPS, directly
+from ado_nas.adaptive.direct import directly, searchable
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe
 from ado_nas.adaptive.refine import Refinement, refine
 from ado_nas.bench import Bench
@@ -160,7 +160,7 @@ def learn(
     moves = refinement is not None and solver in RULE and steps(solver, nfe) > 1
     if moves:
         found += refined(min(found, key=_gap)[1], told=False)
-    if refinement and refinement.direct and 1 < steps(solver, nfe) <= STEPS:
+    if refinement and refinement.direct and searchable(solver, nfe):
         known = min(found[: len(CLOSED_FORMS)], key=_gap)
         for _, begin in dict.fromkeys((min(found, key=_gap), known)):
             settings = known[1], refinement.direct, progress
