@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from ado_nas.adaptive.direct import searchable
-from ado_nas.adaptive.learning import Learned, closed_forms, fine_bank, learn
+from ado_nas.adaptive.learning import (
+    CORRECTED,
+    Learned,
+    closed_forms,
+    fine_bank,
+    learn,
+    plain,
+)
 from ado_nas.adaptive.recipe import GENERALIZED, Recipe, recipe_of
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.adaptive.slimming import slimmed
@@ -60,8 +67,7 @@ class Comparison:
         about = self.bench.digests, self.bank.key, solver, nfe, self.refinement
 
         def make() -> dict[str, Any]:
-            base = self.learned("dpmpp_2m", nfe).levels_only if solver == GENERALIZED else None
-            settings = self.refinement, self.progress, base
+            settings = self.refinement, self.progress, self._base(solver, nfe)
             found = learn(self.bench, self.bank, solver, nfe, *settings)
             return {
                 "recipe": found.recipe.facts(),
@@ -72,6 +78,17 @@ class Comparison:
         facts = self.once(digest("schedule", SCHEMA, *about, self.judging), make)
         both = recipe_of(facts["recipe"]), recipe_of(facts["levels_only"])
         return Learned(*both, facts["checks"])
+
+    def _base(self, solver: str, nfe: int) -> Learned | None:
+        if solver == GENERALIZED:
+            return self.learned(CORRECTED, nfe)
+        if self.refinement is None or self.refinement == plain(self.refinement):
+            return None
+        return self.by(plain(self.refinement)).learned(solver, nfe)
+
+    def by(self, refinement: Refinement) -> Comparison:
+        """The same with another refinement."""
+        return dataclasses.replace(self, refinement=refinement)
 
     def row(self, recipe: Recipe) -> dict[str, Any]:
         """A recipe judged on the bench's noise, and its solver timed alone on the device.
@@ -237,8 +254,8 @@ def compare(
 ) -> Iterator[dict[str, Any]]:
     """Rows of every closed form and of the best learned recipe.
 
-    The direct search, which takes longer than all else, is for the solver that is best without
-    it, at each number of evaluations.
+    The direct search, which takes longer than all else, is for the solver whose levels are best
+    without it, at each number of evaluations.
 
     Args:
         found: where they are judged.
@@ -264,18 +281,28 @@ def _learned(
     found: Comparison, cells: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], Learned]:
     """What is learned of each solver and number of evaluations; see `compare`."""
-    settings = found.refinement and dataclasses.replace(found.refinement, direct=0)
-    plain = dataclasses.replace(found, refinement=settings)
+    refinement = found.refinement
+    if refinement is None:
+        return {cell: found.learned(*cell) for cell in cells}
+    levels, gaps = found.by(plain(refinement)), dict[tuple[str, int], float]()
+    for done, cell in enumerate(cells, 1):
+        gaps[cell] = levels.learned(*_first(cell)).gap
+        found.progress("learning levels", done, len(cells))
+    numbers = {nfe for _, nfe in cells}
+    best = {min((c for c in cells if c[1] == n), key=lambda c: gaps[c]) for n in numbers}
+    best = {_first(cell) for cell in best if searchable(*cell)}
+    others = found.by(dataclasses.replace(refinement, direct=0))
     learned = dict[tuple[str, int], Learned]()
     for cell in cells:
-        learned[cell] = plain.learned(*cell)
+        learned[cell] = (found if _first(cell) in best else others).learned(*cell)
         found.progress("learning schedules", len(learned), len(cells))
-    for number in {nfe for _, nfe in cells}:
-        alike = [cell for cell in cells if cell[1] == number]
-        best = min(alike, key=lambda cell: min(check["gap"] for check in learned[cell].checks))
-        if searchable(*best):
-            learned[best] = found.learned(*best)
     return learned
+
+
+def _first(cell: tuple[str, int]) -> tuple[str, int]:
+    """The solver whose levels are learned first; another one where they are then corrected."""
+    solver, nfe = cell
+    return CORRECTED if solver == GENERALIZED else solver, nfe
 
 
 def possible(solver: str, counts: Sequence[int]) -> list[int]:

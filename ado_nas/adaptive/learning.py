@@ -33,6 +33,7 @@ CHECKED = 1000  # images at most
 GLANCED = 256  # images that the first choice among dynamic programs is made on
 KEPT = 2  # of the dynamic programs that are then checked on all
 GROWTH = 1.15  # gamma of GITS
+CORRECTED = "dpmpp_2m"  # the solver whose levels `generalized` begins with
 POWERS = (0.0, 0.5, 1.0)  # 0 is BOSS; see `jump_costs`
 
 
@@ -43,6 +44,11 @@ class Learned:
     recipe: Recipe
     levels_only: Recipe  # the best in which levels alone were learned
     checks: list[dict[str, Any]]  # schedule, cost and gap of each, on the check noise
+
+    @property
+    def gap(self) -> float:
+        """Of the best, on the check noise."""
+        return min(float(check["gap"]) for check in self.checks)
 
 
 def fine_bank(bench: Bench, workspace: Path, progress: Progress) -> Bank:
@@ -107,6 +113,11 @@ def path_costs(bank: Bank) -> Iterator[np.ndarray]:
         yield jump_costs(states, denoised, bank.levels, bank.sigma_data, power)
 
 
+def plain(refinement: Refinement) -> Refinement:
+    """The part of a refinement that others go on from: of levels, by the gradient."""
+    return dataclasses.replace(refinement, told=False, direct=0)
+
+
 def learn(
     bench: Bench,
     bank: Bank,
@@ -114,7 +125,7 @@ def learn(
     nfe: int,
     refinement: Refinement | None = None,
     progress: Progress = silent,
-    base: Recipe | None = None,
+    base: Learned | None = None,
 ) -> Learned:
     """Learn the levels of a solver.
 
@@ -125,14 +136,14 @@ def learn(
         nfe: network evaluations.
         refinement: of the best found; None for none.
         progress: told of each check.
-        base: whose levels `generalized` begins with, as they were learned for DPM++(2M); None to
-            learn them here.
+        base: what was learned before: of DPM++(2M), with whose levels `generalized` begins, and
+            of any other solver itself, by `plain`; None to learn it here.
 
     Returns:
         The best on the check noise, which may be a closed form: all of them are checked on all
         images, and a glance at few drops dynamic programs alone.
     """
-    checks: list[dict[str, Any]] = []
+    checks = [] if base is None or solver == GENERALIZED else list(base.checks)
 
     def check(recipe: Recipe) -> tuple[float, Recipe]:
         gap = checked_gap(bench, recipe)
@@ -150,20 +161,26 @@ def learn(
             return []
 
     if solver == GENERALIZED:
-        levels_only = base or learn(bench, bank, "dpmpp_2m", nfe, refinement, progress).levels_only
+        base = base or learn(bench, bank, CORRECTED, nfe, refinement, progress)
+        levels_only = base.levels_only
         found = [check(_correctable(levels_only))]
         if refinement and len(levels_only.levels) > 2:
             found += refined(found[0][1], told=refinement.told)
         return Learned(min(found, key=_gap)[1], levels_only, checks)
-    paths = list(learned_levels(bank, solver, nfe))
-    found = [check(r) for r in (*closed_forms(bench, solver, nfe), *_promising(bench, paths))]
+    closed = list(closed_forms(bench, solver, nfe))
     moves = refinement is not None and solver in RULE and steps(solver, nfe) > 1
-    if moves:
-        found += refined(min(found, key=_gap)[1], told=False)
+    if base is None:
+        paths = _promising(bench, list(learned_levels(bank, solver, nfe)))
+        found = [check(recipe) for recipe in (*closed, *paths)]
+        if moves:
+            found += refined(min(found, key=_gap)[1], told=False)
+    else:
+        found = [(base.gap, base.levels_only)]
     if refinement and refinement.direct and searchable(solver, nfe):
-        known = min(found[: len(CLOSED_FORMS)], key=_gap)
-        for _, begin in dict.fromkeys((min(found, key=_gap), known)):
-            settings = known[1], refinement.direct, progress
+        known = closed[min(range(len(closed)), key=lambda i: checks[i]["gap"])]
+        starts = {recipe.schedule: recipe for recipe in (min(found, key=_gap)[1], known)}
+        for begin in starts.values():
+            settings = known, refinement.direct, progress
             found.append(check(directly(bench, bank, begin, *settings)))
     levels_only = min(found, key=_gap)[1]
     if moves and refinement and refinement.told:

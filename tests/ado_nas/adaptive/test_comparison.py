@@ -15,7 +15,7 @@ from ado_nas.adaptive import comparison, finding
 from ado_nas.adaptive.choice import Choice, Judged
 from ado_nas.adaptive.comparison import KEPT, Comparison
 from ado_nas.adaptive.goal import ScheduleGoal
-from ado_nas.adaptive.learning import Learned
+from ado_nas.adaptive.learning import Learned, plain
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
@@ -61,7 +61,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
     def again() -> tuple[Any, dict[str, Any]]:
         return judge(2.0), {"gap": 5.0, "replicates": parts}
 
-    bank: Any = None
+    bank: Any = SimpleNamespace(key="b")
     reference = {"gap": 1.0, "replicates": parts}
     return Comparison(bench, bank, reference, None, tmp_path, silent, functools.cache(again))
 
@@ -99,7 +99,8 @@ def test_best_solver_at_each_number_alone_is_searched_by_the_gap(
         asked.append((solver, nfe, self.refinement.direct))
         levels = karras_levels(steps(solver, nfe), 0.02, 40.0)
         own = Recipe(solver, "direct" if self.refinement.direct else "refined", levels)
-        return Learned(own, own, [{"gap": 50.0}, {"gap": gaps[solver]}])
+        told = 1.0 if self.refinement.told else 50.0  # levels alone choose what is searched
+        return Learned(own, own, [{"gap": told}, {"gap": gaps[solver]}])
 
     monkeypatch.setattr(Comparison, "learned", learned)
     monkeypatch.setattr(comparison, "closed_forms", lambda *_: iter(()))
@@ -117,6 +118,28 @@ def test_best_solver_at_each_number_alone_is_searched_by_the_gap(
         ("heun", 5, "refined"),
         ("heun", 7, "direct"),
     ]
+
+
+@pytest.mark.parametrize("direct", [0, 7])
+def test_gradient_and_search_go_on_from_levels_that_were_learned_once(
+    direct: int, found: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Refinement, Any]] = []
+
+    def learn(_: Any, bank: Any, solver: str, nfe: int, spec: Refinement, *rest: Any) -> Learned:
+        asked.append((solver, spec, rest[1]))
+        own = dataclasses.replace(RECIPE, solver="ddim", cost=f"{solver} {len(asked)}")
+        return Learned(own, own, [{"schedule": "dp", "cost": "", "gap": 1.0}])
+
+    monkeypatch.setattr(comparison, "learn", learn)
+    spec = Refinement(direct=direct)
+    for solver in ("generalized", "dpmpp_2m", "generalized"):
+        found.by(spec).learned(solver, 4)
+    first, second, third = asked
+    assert [one[0] for one in asked] == ["dpmpp_2m", "dpmpp_2m", "generalized"]
+    assert first[1:] == (plain(spec), None)
+    assert second[1] == third[1] == spec
+    assert [one[2].recipe.cost for one in (second, third)] == ["dpmpp_2m 1", "dpmpp_2m 2"]
 
 
 @pytest.mark.parametrize(

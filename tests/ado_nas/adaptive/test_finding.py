@@ -106,7 +106,7 @@ def test_what_was_found_before_is_not_done_again(
         model, GOAL, workspace, place, lambda stage, *_, **__: said.append(stage)
     )
     assert again["rows"] == found["rows"]
-    assert set(said) == {"learning schedules", "schedules"}
+    assert set(said) == {"learning levels", "learning schedules", "schedules"}
     kept = Path(found["path"])
     assert load_recipe(place, model).facts() == load_recipe(kept, model).facts()
 

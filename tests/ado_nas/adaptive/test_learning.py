@@ -12,7 +12,15 @@ import pytest
 
 from ado_nas.adaptive import learning
 from ado_nas.adaptive.direct import STEPS
-from ado_nas.adaptive.learning import CHECKED, GLANCED, KEPT, learn, learned_levels
+from ado_nas.adaptive.learning import (
+    CHECKED,
+    GLANCED,
+    KEPT,
+    Learned,
+    learn,
+    learned_levels,
+    plain,
+)
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
@@ -172,13 +180,32 @@ def test_direct_search_is_left_out_where_it_is_not_asked_for_or_not_worth_it(
     assert not searches
 
 
+@pytest.mark.parametrize("best", ["refined", "logsnr"])
+def test_learning_in_two_parts_finds_what_it_finds_in_one(
+    best: str, searches: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = {name: 4.0 for name in (*CLOSED_FORMS, *PATHS)} | {"aysg": 3.5, "refined": 3.0}
+    asked = learned(gaps | {best: 2.0, "direct": 1.5, "told": 1.0}, monkeypatch)
+    settings, spec = ("ddim", 4), Refinement(direct=7)
+    whole = learn(BENCH, None, *settings, spec)  # type: ignore[arg-type]
+    once, alone = list(searches), list(asked)
+    searches.clear()
+    asked.clear()
+    first = learn(BENCH, None, *settings, plain(spec))  # type: ignore[arg-type]
+    assert first.recipe.schedule == best and not searches
+    both = learn(BENCH, None, *settings, spec, base=first)  # type: ignore[arg-type]
+    assert searches == once and asked == alone  # nothing is checked twice
+    assert both.recipe.facts() == whole.recipe.facts() and both.checks == whole.checks
+    assert both.levels_only.facts() == whole.levels_only.facts()
+
+
 def test_corrections_begin_with_the_levels_that_were_learned_for_their_solver(
     searches: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned({"known": 2.0, "told": 1.0}, monkeypatch)
-    base = Recipe("dpmpp_2m", "known", karras_levels(4, 0.02, 40.0))
-    settings = "generalized", 4, Refinement()
+    levels = Recipe("dpmpp_2m", "known", karras_levels(4, 0.02, 40.0))
+    settings, base = ("generalized", 4, Refinement()), Learned(levels, levels, [])
     found = learn(BENCH, None, *settings, base=base)  # type: ignore[arg-type]
-    assert found.levels_only is base and found.recipe.schedule == "told" and not searches
-    np.testing.assert_array_equal(found.recipe.levels, base.levels)
+    assert found.levels_only is levels and found.recipe.schedule == "told" and not searches
+    np.testing.assert_array_equal(found.recipe.levels, levels.levels)
     assert [check["schedule"] for check in found.checks] == ["known", "told"]
