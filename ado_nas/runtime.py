@@ -241,7 +241,7 @@ def batch_streams() -> list[Any]:
     """Streams to split a batch over, each about one core's worth outside BLAS.
 
     Two streams of the CPU where MLX runs on a Linux CPU with two cores or more, so that the halves
-    of a batch run beside each other (hold `training_threads` meanwhile); else, or where
+    of a batch run beside each other (within `training_threads`, as in a `Stepper`); else, or where
     ``ADO_STREAMS`` is 1 and nobody holds the device alone, the default stream.
 
     Returns:

@@ -31,7 +31,6 @@ from ado_nas.models.unet import build_unet
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import cached_features
 from ado_nas.quality.judge import Judge, Quality
-from ado_nas.runtime import training_threads
 from ado_nas.specs import (
     CurriculumSpec,
     DataSpec,
@@ -206,9 +205,8 @@ def _steps(dataset: Dataset, spec: TeacherSpec, side: int) -> Callable[[], mx.ar
     iterations = itertools.cycle(i for i, s in enumerate(_sides_of(spec)) if s == side)
 
     def steps() -> mx.array:
-        with training_threads():
-            for _ in range(IN_A_ROW):
-                stepper(*next(batches(spec, dataset, next(iterations))))
+        for _ in range(IN_A_ROW):
+            stepper(*next(batches(spec, dataset, next(iterations))))
         return stepper.vector
 
     return steps

@@ -37,7 +37,6 @@ from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.figures import compared
 from ado_nas.reference import measure_reference
-from ado_nas.runtime import training_threads
 from ado_nas.specs import DistillationSpec, TaskSpec, digest
 from ado_nas.training.step import Stepper
 from ado_nas.training.teacher import batches, edm_loss
@@ -240,8 +239,7 @@ def _step(unet: UNet, course: Course, training: DistillationSpec) -> Callable[[]
     stream = course.batches(0)
 
     def step() -> mx.array:
-        with training_threads():
-            stepper(*next(stream))
+        stepper(*next(stream))
         return stepper.vector
 
     return step

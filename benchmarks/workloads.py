@@ -63,7 +63,6 @@ def mlx_work(task: TaskSpec, inputs: Inputs) -> Work:
     """The step and the pass in MLX, by the code that trains and samples everywhere here."""
     import mlx.core as mx
 
-    from ado_nas import runtime
     from ado_nas.diffusion.sampling import sample_batch
     from ado_nas.models.unet import build_unet
     from ado_nas.training.step import Stepper, gradients, schedule, split
@@ -81,8 +80,7 @@ def mlx_work(task: TaskSpec, inputs: Inputs) -> Work:
         return sample_batch(unet, "dpmpp_2m", inputs["levels"], start, classes)
 
     def step() -> None:
-        with runtime.training_threads():
-            stepper(*batch)
+        stepper(*batch)
 
     def outputs() -> Inputs:
         loss, grads = gradients(edm_loss, unet, split(batch))

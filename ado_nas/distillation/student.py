@@ -19,7 +19,6 @@ from ado_nas.measure import lock
 from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.tree import named_arrays
 from ado_nas.models.unet import UNet
-from ado_nas.runtime import training_threads
 from ado_nas.specs import DistillationSpec
 from ado_nas.training.budget import held
 from ado_nas.training.curriculum import Curriculum
@@ -231,5 +230,5 @@ def taught(stepper: Stepper, batch: tuple[mx.array, ...]) -> float:
         OutOfMemory: the step does not fit the memory budget.
     """
     # Held for one iteration only, so that whoever times gets the device in between.
-    with lock.shared(), training_threads():
+    with lock.shared():
         return held(stepper, batch)

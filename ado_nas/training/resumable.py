@@ -12,7 +12,6 @@ import mlx.core as mx
 from ado_nas.files import replacing
 from ado_nas.measure import lock
 from ado_nas.progress import Progress
-from ado_nas.runtime import training_threads
 from ado_nas.training.budget import held
 from ado_nas.training.step import Stepper
 
@@ -51,14 +50,13 @@ def train(
     before = _resume(stepper, folder / CHECKPOINT)
     started = saved = time.monotonic()
     stream = batches(stepper.iteration)
-    with training_threads():
-        while stepper.iteration < iterations:
-            with lock.shared():
-                loss = held(stepper, next(stream))
-            progress(stage, stepper.iteration, iterations, f"loss {loss:.3f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                saved = time.monotonic()
-                _checkpoint(stepper, folder / CHECKPOINT, before + saved - started)
+    while stepper.iteration < iterations:
+        with lock.shared():
+            loss = held(stepper, next(stream))
+        progress(stage, stepper.iteration, iterations, f"loss {loss:.3f}")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            saved = time.monotonic()
+            _checkpoint(stepper, folder / CHECKPOINT, before + saved - started)
     return before + time.monotonic() - started
 
 

@@ -16,7 +16,7 @@ from ado_nas.errors import Diverged
 from ado_nas.models.differentiation import value_and_grad
 from ado_nas.models.recomputing import recomputing
 from ado_nas.models.tree import assign, named_arrays
-from ado_nas.runtime import batch_streams
+from ado_nas.runtime import batch_streams, training_threads
 from ado_nas.specs import DistillationSpec, SupernetSpec
 from ado_nas.training.flat import FlatParameters
 
@@ -203,11 +203,12 @@ class Stepper:
         if self.iteration and self.iteration in self._rates:
             self.optimizer = self._fresh(self.iteration)
         way = self.ways.get(arrays[0].shape, WHOLE)
-        if way.rows:
-            value = self.apply(*self._accumulated(arrays, way))
-        else:
-            value = self.advance(*arrays, recompute=way.recompute)
-        mx.eval(self.vector, self.average, self.optimizer.state, value)
+        with training_threads():
+            if way.rows:
+                value = self.apply(*self._accumulated(arrays, way))
+            else:
+                value = self.advance(*arrays, recompute=way.recompute)
+            mx.eval(self.vector, self.average, self.optimizer.state, value)
         self.iteration += 1
         loss = float(np.array(value))
         if loss != loss or loss in (float("inf"), float("-inf")):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
@@ -11,6 +14,7 @@ import pytest
 from ado_nas.errors import Diverged
 from ado_nas.models.unet import build_unet, named_parameters
 from ado_nas.specs import UNetSpec
+from ado_nas.training import step
 from ado_nas.training.flat import FlatParameters
 from ado_nas.training.step import Stepper, Way, gradients, pieces, schedule, split
 
@@ -50,6 +54,30 @@ def test_split_gradients_agree_with_the_whole_batch() -> None:
     np.testing.assert_allclose(
         flat.join(grads), flat.join(dict(tree_flatten(reference))), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("way", [Way(), Way(rows=4)])
+def test_streams_and_blas_threads_do_not_share_cores(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def training_threads() -> Iterator[None]:
+        said.append("held")
+        yield
+        said.append("free")
+
+    def computed(*_: object) -> None:
+        said.append("computed")
+
+    monkeypatch.setattr(step, "training_threads", training_threads)
+    monkeypatch.setattr(step.mx, "eval", computed)
+    stepper = Stepper(build_unet(SPEC), loss, lambda _: mx.array(1e-3), ema_decay=0.0)
+    stepper.ways[8, 8, 8, 1] = way
+    said.clear()
+    stepper(*batch())
+    assert "computed" in said and (said[0], said[-1]) == ("held", "free")
 
 
 def test_step_agrees_with_adam_of_mlx() -> None:
