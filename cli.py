@@ -90,15 +90,21 @@ def search(
     storage: Storage = None,
     artifacts: Artifacts = None,
     seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
-    max_latency_ms: Annotated[float | None, typer.Option(help="Limit per image.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Limit per image, in batches of 16.")
+    ] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="Limit of the weights.")] = None,
     max_memory_mb: Annotated[float | None, typer.Option(help="Limit of peak memory.")] = None,
     memory_budget_mb: Annotated[
         float | None,
         typer.Option(help="What each process may take; a share of the device's if left out."),
     ] = None,
-    min_retention: Annotated[float | None, typer.Option(help="Least quality kept.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    min_retention: Annotated[
+        float | None, typer.Option(help="Limit on the share of quality kept; 0.5 by most presets.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; with --json all settings.")
+    ] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="No MLflow mirror.")] = False,
     workspace: Workspace = DEFAULT,
     as_json: Json = False,
@@ -244,7 +250,7 @@ def show(
     trial: Annotated[int | None, typer.Option(min=0, help="One trial, whole.")] = None,
     pick: Annotated[
         str | None,
-        typer.Option(help="Of the front: best, knee, latency=MS, retention=0.9, weights=..."),
+        typer.Option(help="Of the front: best, knee, latency=2.0, weights=quality:2,size:1, ..."),
     ] = None,
     storage: Storage = None,
     workspace: Workspace = DEFAULT,
@@ -459,7 +465,8 @@ def schedule(
 
     Example: python cli.py schedule digits:teacher --mean-nfe 4.5
 
-    Example: python cli.py schedule digits:supernet --nfe 1,2 --latency-ms 2
+    Example, of a study whose [task.supernet] has iterations:
+    python cli.py schedule mine:supernet --nfe 1,2 --latency-ms 2
     """
     folder = _model_folder(model, storage, workspace)
     from ado_nas.adaptive.finding import schedule_model

@@ -103,8 +103,9 @@ def run(
         rows: of each seed hypervolume, random_hypervolume and seconds of ours; where there is a
         plain loop its plain_hypervolume, plain_seconds and plain_at_equal_time (its hypervolume
         when ours had ended), seconds_to_plain (until ours had its last hypervolume; None for
-        never) and time_ratio (of those until the plain loop had it to these); what `verdict` and
-        `ablated` make of them; all searches with their curves; corner and sizes.
+        never) and time_ratio (of those until the plain loop had it to these; near_ratio, to 99%
+        of it); what `verdict` and `ablated` make of them; all searches with their curves; corner
+        and sizes.
 
     Raises:
         ConfigError: no such row.

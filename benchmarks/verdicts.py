@@ -16,6 +16,8 @@ from studies.pareto import history
 Curve = list[list[float]]
 """Pairs of seconds and hypervolume after each scored trial."""
 
+NEAR = 0.99  # of the plain loop's last hypervolume, which it may take long to add little to
+
 
 def working(starts: Sequence[float], ends: Sequence[float]) -> list[float]:
     """Seconds of work until each end, where what ran was perhaps stopped and went on.
@@ -82,16 +84,21 @@ def row_of(seed: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "plain_at_equal_time": after(plain["curve"], ours["seconds"]),
             "seconds_to_plain": reached(ours["curve"], plain["hypervolume"]),
             "time_ratio": time_ratio(ours, plain),
+            "near_ratio": time_ratio(ours, plain, NEAR),
         }
     return row
 
 
-def time_ratio(search: Mapping[str, Any], plain: Mapping[str, Any]) -> float | None:
-    """How many times as long the plain loop took to its last hypervolume; None for never.
+def time_ratio(
+    search: Mapping[str, Any], plain: Mapping[str, Any], share: float = 1.0
+) -> float | None:
+    """How many times as long the plain loop took to a share of its last hypervolume.
 
     Both are timed until they had it: what the plain loop went on with in vain does not count.
+    None where the search never had it.
     """
-    own, its = (reached(s["curve"], plain["hypervolume"]) for s in (search, plain))
+    wanted = share * plain["hypervolume"]
+    own, its = (reached(s["curve"], wanted) for s in (search, plain))
     return None if own is None or its is None else round(its / own, 2)
 
 

@@ -52,7 +52,11 @@ def test_row_holds_times_and_hypervolumes_of_all_loops() -> None:
         "plain_at_equal_time": 0.0,
         "seconds_to_plain": 20.0,
         "time_ratio": 20.0,
+        "near_ratio": 20.0,
     }
+    slow = searched("plain", [[300.0, 1.99], [800.0, 2.0]], 800.0)
+    row = verdicts.row_of(4, {"ours": OURS, "random": RANDOM, "plain": slow})
+    assert (row["time_ratio"], row["near_ratio"]) == (40.0, 15.0)
     never = searched("ours", [[10.0, 1.9]], 60.0)
     late = verdicts.row_of(4, {"ours": never, "random": RANDOM, "plain": PLAIN})
     assert late["time_ratio"] is None and late["seconds_to_plain"] is None
