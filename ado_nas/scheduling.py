@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ado_nas.adaptive.complexity import STATISTICS
-from ado_nas.adaptive.content import learn_content
+from ado_nas.adaptive.content import check_statistics, learn_content
 from ado_nas.adaptive.finding import schedule_model
 from ado_nas.adaptive.goal import ScheduleGoal, opened
+from ado_nas.adaptive.recipe import SCHEDULE
 from ado_nas.adaptive.scheduler import AdaptiveScheduler
 from ado_nas.device import environment
 from ado_nas.errors import ConfigError, ModelError
+from ado_nas.files import check_place
 from ado_nas.modelfolder import Model, load_model
 from ado_nas.optimizer import workspace_folder
 from ado_nas.progress import Progress, silent
@@ -70,6 +72,7 @@ class AdaptiveSamplingOptimizer:
             ConfigError: an unknown feature, or a mean out of range.
             ModelError: there is no model, or it cannot be scheduled.
         """
+        check_statistics(content_features)
         goal = dataclasses.replace(
             self._goal, solvers=(solver,), mean_nfe=mean_steps, latency_ms=None
         )
@@ -113,7 +116,10 @@ class AdaptiveSamplingOptimizer:
             )
         wanted = self._goal.latency_ms if latency_ms is None else latency_ms
         goal = dataclasses.replace(self._goal, latency_ms=wanted, fastest=wanted is None)
-        return schedule_model(self._opened(), goal, self._workspace, progress=self._progress)
+        model = self._opened()
+        if model.folder is not None:
+            check_place("schedule file", model.folder / SCHEDULE)
+        return schedule_model(model, goal, self._workspace, progress=self._progress)
 
     def _opened(self) -> Model:
         if self._model is None:

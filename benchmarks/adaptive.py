@@ -14,6 +14,7 @@ import numpy as np
 from ado_nas.adaptive.comparison import comparison
 from ado_nas.adaptive.complexity import Budgets, Complexity, affordable, fit, sample
 from ado_nas.adaptive.content import COUNTS, Outcomes, begun, outcomes, reference_ends
+from ado_nas.adaptive.learning import plain
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.bench import Bench
@@ -85,7 +86,7 @@ def run(
     """
     if row is not None and not 0 <= row < len(means):
         raise ConfigError(f"row {row}: give 0 to {len(means) - 1}")
-    refinement = refinement or Refinement(direct=0)
+    refinement = refinement or plain(Refinement())
     found = comparison(task or _varied(), workspace, refinement, progress)
     bench, reference = found.bench, found.reference
     schedules = begun(bench, found.bank, SOLVER, counts, refinement, progress)

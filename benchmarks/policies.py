@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +24,12 @@ from ado_nas.diffusion.sampling import generate
 from ado_nas.diffusion.schedules import closed_form
 from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank, build_bank
+from ado_nas.files import building
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress
+
+if TYPE_CHECKING:
+    from ado_nas.adaptive.ppo import PpoSpec  # needs the extra rl
 
 BUDGETS = (3, 4, 5, 6, 7)  # of the complexity rule
 LEVELS = 24  # of the teacher's trajectories whose ends count as true
@@ -37,7 +41,7 @@ class Arena:
     """Where policies are trained and sampled; everything is made when it is first needed.
 
     `mean_nfe` is what the learned policy is trained for, `practiced` the images it is learned
-    from, `training` fields of `PpoSpec` other than their defaults.
+    from, `training` how; its seed is each policy's own.
     """
 
     bench: Bench
@@ -45,24 +49,25 @@ class Arena:
     solver: str
     mean_nfe: float
     practiced: int
-    training: dict[str, Any]
+    training: PpoSpec
     progress: Progress
 
     def learn(self, seed: int, folder: Path) -> float:
         """Train a policy by PPO and export it to a folder, once; the seconds that took."""
         from ado_nas.adaptive.policy import FACTS, load_actor, save_actor
-        from ado_nas.adaptive.ppo import PpoSpec, train
+        from ado_nas.adaptive.ppo import train
 
-        if not (folder / FACTS).is_file():
-            spec = dataclasses.replace(PpoSpec(**self.training), seed=seed)
-            played, begin = self.practice, time.monotonic()
-            last = train(played, spec, self.progress)
-            about = {
-                "training": dataclasses.asdict(spec),
-                "wanted_nfe": self.mean_nfe,
-                "seconds": time.monotonic() - begin,
-            }
-            save_actor(folder, last.actor, self.bench.teacher, about)
+        with building(folder):
+            if not (folder / FACTS).is_file():
+                spec = dataclasses.replace(self.training, seed=seed)
+                played, begin = self.practice, time.monotonic()
+                last = train(played, spec, self.progress)
+                about = {
+                    "training": dataclasses.asdict(spec),
+                    "wanted_nfe": self.mean_nfe,
+                    "seconds": time.monotonic() - begin,
+                }
+                save_actor(folder, last.actor, self.bench.teacher, about)
         facts = load_actor(folder, self.bench.teacher).facts
         return float(facts["provenance"]["seconds"])
 

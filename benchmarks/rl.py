@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ado_nas.adaptive.countdown import LIMIT
 from ado_nas.bench import open_bench
 from ado_nas.errors import ConfigError
 from ado_nas.files import read_json, write_json
@@ -72,13 +73,15 @@ def run(
     Raises:
         ConfigError: no such row, or the extra rl is missing.
     """
+    from ado_nas.adaptive.ppo import PpoSpec
     from studies.config import resolve
 
     cases = [(seed + i, p) for i in range(seeds) for p in POLICIES]
     if row is not None and not 0 <= row < len(cases):
         raise ConfigError(f"row {row}: give 0 to {len(cases) - 1}")
+    spec = PpoSpec(**(training or {}))
     bench = open_bench(task or resolve("digits").task, workspace, progress)
-    arena = Arena(bench, workspace, solver, mean_nfe, practiced, training or {}, progress)
+    arena = Arena(bench, workspace, solver, mean_nfe, practiced, spec, progress)
     found = []
     chosen = cases if row is None else [cases[row]]
     for case in chosen:
@@ -97,7 +100,8 @@ def run(
 def _played(arena: Arena, seed: int, policy: str) -> dict[str, Any]:
     """The row of a policy and the errors of its images, worked out once."""
     settings = arena.solver, arena.mean_nfe, arena.practiced, arena.training, BUDGETS, LEVELS
-    about = arena.bench.digests, arena.bench.task.quality, *settings
+    task = arena.bench.task
+    about = arena.bench.digests, task.quality, task.reference.guidance, LIMIT, *settings
     place = arena.workspace / "benchmarks" / "rl" / digest("rl", SCHEMA, about, seed)
     found: dict[str, Any] | None = read_json(place / f"{policy}.json")
     if found is not None:
@@ -148,8 +152,11 @@ def _verdict(found: list[dict[str, Any]], floor: float) -> dict[str, Any]:
             continue
         verdict["ppo_against"][other] = _against(pairs, floor)
         if f"above_{other}" in verdict:
-            verdict[f"above_{other}"] = all(
-                own["row"][k] < its["row"][k] for own, its in pairs for k in ("gap", "error")
+            whole = len(pairs) == sum(policy == "ppo" for _, policy in by_case)
+            verdict[f"above_{other}"] = (
+                all(own["row"][k] < its["row"][k] for own, its in pairs for k in ("gap", "error"))
+                if whole
+                else None
             )
     return verdict
 

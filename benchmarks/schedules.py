@@ -8,7 +8,6 @@ was run a row at a time, also on several machines, becomes one result by
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from ado_nas.adaptive.refine import Refinement
 from ado_nas.errors import ConfigError
 from ado_nas.progress import Progress
 from ado_nas.specs import FLOW_SOLVERS, TaskSpec
+from benchmarks.joining import main
 from studies.config import resolve
 
 PRESETS = ("digits", "shapes16")
@@ -176,5 +176,4 @@ def _fewest(rows: Sequence[Row]) -> Row | None:
 
 
 if __name__ == "__main__":
-    results = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
-    print(json.dumps(joined(results), indent=2))
+    main(joined, sys.argv[1:])

@@ -16,7 +16,6 @@ compared, become one result by ``python -m benchmarks.search RESULT ... > JOINED
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 from ado_nas.errors import ConfigError
 from ado_nas.progress import Progress
 from benchmarks.arena import Arena, closed, opened
+from benchmarks.joining import main
 from benchmarks.verdicts import ablated, row_of, verdict
 from search_spaces.space import UNANCHORED
 from studies.axes import LOWEST_RETENTION
@@ -184,5 +184,4 @@ def _preset() -> SearchConfig:
 
 
 if __name__ == "__main__":
-    results = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
-    print(json.dumps(joined(results), indent=2))
+    main(joined, sys.argv[1:])

@@ -39,7 +39,7 @@ from ado_nas.quality.judge import Judge, Quality
 from ado_nas.reference import judged_again, measure_reference, yardstick
 from ado_nas.specs import CLOSED_FORMS, TaskSpec, digest, steps
 
-SCHEMA = 4  # raise it when learning or judging changes
+SCHEMA = 5  # raise it when learning or judging changes
 FILE = "found.json"
 KEPT = 0.95  # retention that counts as the reference's own quality
 
@@ -100,7 +100,8 @@ class Comparison:
         judged = self.once(digest("recipe", SCHEMA, *about), lambda: self._judged(recipe))
         alike = recipe.solver, recipe.nfe, recipe.shares
         settings = self.bench.task.reference.guidance, self.bench.task.latency_batch, around
-        key = digest("speed beside", SCHEMA, self.bench.digests, alike, *settings)
+        step = None if self.yard is None else self.yard.ms  # the unit that it is converted with
+        key = digest("speed beside", SCHEMA, self.bench.digests, alike, *settings, step)
         timed = self.once(key, lambda: self._timed(recipe))
         return {**judged, **timed, "recipe": recipe.facts()}
 

@@ -217,7 +217,8 @@ def affordable(
     low, high = 0.0, float(errors.max())
     for _ in range(60):
         price = (low + high) / 2
-        low, high = (price, high) if share @ chosen(price) > mean_nfe else (low, price)
+        over = share @ chosen(price) > mean_nfe + 1e-9  # shares add up to 1 but for rounding
+        low, high = (price, high) if over else (low, price)
     return chosen(high)
 
 

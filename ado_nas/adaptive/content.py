@@ -74,9 +74,7 @@ def learn_content(
     Raises:
         ConfigError: an unknown statistic, or a mean outside the counts.
     """
-    for name in statistics:
-        if name not in STATISTICS:
-            raise ConfigError(f"no statistic {name!r}; {nearest(name, STATISTICS)}")
+    check_statistics(statistics)
     if not min(counts) <= mean_nfe <= max(counts):
         raise ConfigError(f"mean NFE {mean_nfe:g}: give {min(counts)} to {max(counts)}")
     schedules = begun(bench, bank, solver, counts, refinement, progress)
@@ -84,6 +82,17 @@ def learn_content(
     found = outcomes(bench, schedules, ends, progress)
     rule = fit(only(found.told, statistics), found.errors, sorted(counts), mean_nfe)
     return AdaptiveScheduler(schedules, rule, identity(bench.teacher))
+
+
+def check_statistics(names: Sequence[str]) -> None:
+    """Refuse what a rule cannot look at.
+
+    Raises:
+        ConfigError: an unknown statistic.
+    """
+    for name in names:
+        if name not in STATISTICS:
+            raise ConfigError(f"no statistic {name!r}; {nearest(name, STATISTICS)}")
 
 
 def begun(

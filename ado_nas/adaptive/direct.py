@@ -63,7 +63,7 @@ def directly(
     guidance, batch = bench.task.reference.guidance, bench.task.quality.batch
     logs = np.log(recipe.levels[:-1])
     strides = np.log(-np.diff(logs))
-    done = 0
+    done, least = 0, (float("inf"), np.zeros(len(strides)))
     name = f"searching levels of {recipe.solver}, {recipe.nfe} NFE"
 
     def moved(by: np.ndarray) -> Recipe:
@@ -78,21 +78,23 @@ def directly(
     allowed = _away(images_of(known), ends)
 
     def cost(by: np.ndarray) -> float:
-        nonlocal done
+        nonlocal done, least
         images = images_of(moved(by))
         done += 1
         progress(name, done, max(tries, done))
         if not np.isfinite(images).all():
             return _NOT_FINITE
         farther = max(1.0, float((_away(images, ends) / allowed).max()))
-        return (bench.practice_judge.gap(images) + _LEAST) * farther**_PENALTY
+        found = (bench.practice_judge.gap(images) + _LEAST) * farther**_PENALTY
+        least = min(least, (found, by.copy()), key=lambda one: one[0])
+        return found
 
     here = np.zeros(len(strides))
     simplex = np.vstack([here, BEGINNING * np.eye(len(strides))])
     limits = {"maxfev": tries, "initial_simplex": simplex, "xatol": 0.01, "fatol": 0.01}
     bounds = [(-BOUND, BOUND)] * len(strides)
-    found = minimize(cost, here, method="Nelder-Mead", bounds=bounds, options=limits)
-    return moved(found.x)
+    minimize(cost, here, method="Nelder-Mead", bounds=bounds, options=limits)
+    return moved(least[1])  # scipy forgets a point that a move was cut short at
 
 
 def _away(images: np.ndarray, ends: np.ndarray) -> np.ndarray:

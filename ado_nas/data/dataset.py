@@ -56,7 +56,7 @@ class Split:
         order = np.arange(len(self))
         if self.labels is not None:
             order = np.argsort(self.labels, kind="stable")
-        # In the order they came in, so that the first so many of a half are a fair sample too.
+        # In the order they came in, which mixes them: the first so many are a fair sample, too.
         return self.take(np.sort(order[::2])), self.take(np.sort(order[1::2]))
 
 

@@ -17,7 +17,7 @@ from ado_nas.data.decoding import Header, decode, header
 from ado_nas.errors import DataError
 from ado_nas.specs import DATASETS, DataSpec
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _KNOWN = ", ".join(DATASETS)
 
@@ -79,7 +79,7 @@ def read(spec: DataSpec, spool: BinaryIO) -> Source:
         spool: an empty file that takes the decoded images, for they may be more than memory.
 
     Returns:
-        Images (N, s, s, channels) in [-1, 1].
+        Images (N, s, s, channels) in [-1, 1], in an order drawn by seed.
 
     Raises:
         DataError: the folder is missing or empty, no file in it is readable, or some are gray,
@@ -111,9 +111,11 @@ def read(spec: DataSpec, spool: BinaryIO) -> Source:
             f"none of the {len(skipped)} image files in {spec.name!r} can be read; "
             f"the first, {skipped[0]['file']}: {skipped[0]['reason']}"
         )
-    names = [path.as_posix() for path in hashes]
-    order = np.array(sorted(range(len(names)), key=names.__getitem__))
-    kept = sorted(hashes, key=lambda p: p.as_posix())
+    paths = list(hashes)
+    ranked = sorted(range(len(paths)), key=lambda i: paths[i].as_posix())
+    # Drawn, as folders are of one class or scene each, and the first images stand for all.
+    order = np.array(ranked)[np.random.default_rng(spec.seed).permutation(len(ranked))]
+    kept = [paths[i] for i in order]
     shape = (spec.resolution, spec.resolution, channels)
     images = arrays.mapped(spool, np.dtype("<f4"), (len(kept), *shape))
     labels, classes = _labels(kept)

@@ -73,7 +73,9 @@ def test_verdict_needs_every_seed() -> None:
     found = [played(0, "ppo", 1.0), played(1, "ppo", 2.0)]
     found += [played(0, "random", 4.0), played(1, "random", 2.0), played(0, "uniform", 4.0)]
     verdict = rl._verdict(found, 0.5)
-    assert verdict["above_random"] is False and verdict["above_uniform"] is True
+    assert verdict["above_random"] is False and verdict["above_uniform"] is None
+    found.append(played(1, "uniform", 2.5))
+    assert rl._verdict(found, 0.5)["above_uniform"] is True
     assert verdict["ppo_against"]["random"] == {
         "gap_ratio": 0.5,
         "error_ratio": 0.5,

@@ -28,10 +28,11 @@ TASK = TaskSpec(quality=QualitySpec(noise_seed=7, report_noise_seed=8), referenc
 
 
 def judge(gap: float) -> Any:
-    """One to whom images of noise 7 have that gap, and all others thrice as much."""
+    """One to whom images of noise 7 have that gap, others thrice, of 6 levels twice as much."""
 
     def score(images: np.ndarray) -> Any:
         own = gap if images[0, 0, 0, 0] == 7 else 3 * gap
+        own *= 2 if images[0, 0, 1, 0] == 6 else 1
         parts = Replicates([own, own + 0.1] * 10, [own, own + 0.1] * 10)
         return SimpleNamespace(
             gap=own, gap_interval=(own, own + 1), replicates=parts, floor=0.5, sliced=own / 10
@@ -42,8 +43,10 @@ def judge(gap: float) -> Any:
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
-    def generate(unet: object, solver: object, levels: object, start: Any, *_: Any) -> np.ndarray:
-        return np.full((4, 2, 2, 1), float(start))
+    def generate(unet: object, solver: object, levels: Any, start: Any, *_: Any) -> np.ndarray:
+        images = np.full((4, 2, 2, 1), float(start))
+        images[:, 0, 1] = len(levels)
+        return images
 
     monkeypatch.setattr(comparison, "generate", generate)
     monkeypatch.setattr(comparison, "slimmed", lambda unet, shares: unet)
@@ -81,11 +84,33 @@ def test_rows_are_judged_on_the_search_noise_and_confirmed_on_the_reports(
     assert found.confirmed(RECIPE) == again  # what was confirmed is not judged again
 
 
+def test_speed_is_timed_again_where_its_unit_changed(
+    found: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[float] = []
+
+    def _timed(self: Comparison, recipe: Recipe) -> dict[str, Any]:
+        assert self.yard is not None
+        timed.append(self.yard.ms)
+        return {"latency_ms": 0.5 * self.yard.ms}
+
+    monkeypatch.setattr(Comparison, "_timed", _timed)
+    for ms in (100.0, 120.0, 100.0):
+        beside = dataclasses.replace(found, yard=SimpleNamespace(ms=ms))  # type: ignore[arg-type]
+        assert beside.row(RECIPE)["latency_ms"] == 0.5 * ms
+    assert timed == [100.0, 120.0]
+
+
 def test_ratio_is_that_of_the_confirmed_gaps_on_common_noise(found: Comparison) -> None:
     other = dataclasses.replace(RECIPE, levels=karras_levels(3, 0.02, 40.0))
     told = found.ratio(RECIPE, other)
     assert told["ratio"] == 1.0  # both have one gap here, and what is common to both cancels
     assert told["ratio_interval"] == (1.0, 1.0)
+    worse = dataclasses.replace(RECIPE, levels=karras_levels(5, 0.02, 40.0))
+    told = found.ratio(worse, RECIPE)
+    assert told["ratio"] == 2.0 and 1.5 < told["ratio_interval"][0] <= told["ratio_interval"][1]
+    told = found.ratio(RECIPE, worse)
+    assert told["ratio"] == 0.5 and told["ratio_interval"][1] < 0.7
 
 
 def test_best_solver_at_each_number_alone_is_searched_by_the_gap(

@@ -144,3 +144,11 @@ def test_sampling_by_content_is_the_fixed_schedule_of_each_image(unet: UNet, ban
     assert set(spent) == {2, 3, 5}
     expected = np.stack([runs[n][0][i] for i, n in enumerate(spent)])
     np.testing.assert_allclose(images, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("images", [500, 700, 1000, 4096])
+def test_budget_that_all_images_would_have_is_not_refused_for_rounding(images: int) -> None:
+    errors = np.tile([5.0, 1.0, 0.9999, 0.9998], (images, 1))
+    share = np.full(images, 1 / images)
+    found = complexity.affordable(errors, share, (3, 4, 5, 8), 4.0)
+    np.testing.assert_array_equal(found, 4)

@@ -105,6 +105,8 @@ def test_statistics_that_are_not_named_tell_nothing() -> None:
 def test_facade_says_what_it_cannot_do(model: Model) -> None:
     with pytest.raises(ModelError, match="no model"):
         ado_nas.AdaptiveSamplingOptimizer().learn_schedule()
+    with pytest.raises(ConfigError, match="did you mean 'change'"):  # before any model is opened
+        ado_nas.AdaptiveSamplingOptimizer().learn_schedule(("chang",))
     with pytest.raises(ConfigError, match="reference of 0 NFE"):
         ado_nas.AdaptiveSamplingOptimizer(0, model)
     with pytest.raises(ConfigError, match="cannot be timed here"):
@@ -156,8 +158,6 @@ def test_facade_works_as_the_specification_names_it(
     assert images.shape == start.shape and 3 <= spent.mean() <= 8
     same = optimizer.learn_schedule((), mean_steps=5.0)
     assert len(set(same.sample(load_model(folder), start)[1])) == 1
-    with pytest.raises(ConfigError, match="did you mean 'change'"):
-        optimizer.learn_schedule(("chang",))
     optimizer = ado_nas.AdaptiveSamplingOptimizer(7, folder, goal, tmp_path)
     told = optimizer.optimize_noise_schedule()
     best, fastest = told["best"], told["fastest"]

@@ -101,6 +101,25 @@ def test_images_stay_as_near_to_where_the_teacher_ends_whatever_the_gap_says(
     assert np.all(away(directly(bench, bench.bank, given, given, 40)) > 1.05 * away(given))
 
 
+def test_best_levels_are_kept_where_the_search_ends_in_the_middle_of_a_move(
+    unet: UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench: Any = Bench(unet)
+    given, met = karras("ddim", 4), [0.2, 0.1, 0.3]
+    better = directly(bench, bench.bank, given, given, 40)
+
+    def minimize(cost: Any, here: np.ndarray, **_: Any) -> Any:
+        moved = np.log(-np.diff(np.log(better.levels[:-1])))
+        apart = moved - np.log(-np.diff(np.log(given.levels[:-1])))
+        for share in (0.0, 1.0, *met):
+            cost(share * apart)
+        return SimpleNamespace(x=here)
+
+    monkeypatch.setattr("scipy.optimize.minimize", minimize)
+    found = directly(bench, bench.bank, given, given, 5)
+    np.testing.assert_allclose(found.levels, better.levels, rtol=1e-6)
+
+
 def test_distance_counts_grain_more_than_what_is_smooth() -> None:
     ends = np.zeros((2, 8, 8, 1), np.float32)
     smooth = ends + np.linspace(-0.2, 0.2, 8, dtype=np.float32).reshape(1, 8, 1, 1)
