@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from ado_nas import runtime
 from ado_nas.device import FAKE, DeviceProfile, available, environment, profile, real
+from ado_nas.errors import ConfigError
 from ado_nas.hardware import EXPENSIVE
 from ado_nas.measure.predictor import kept_table
 from ado_nas.measure.profile import profile_layers
@@ -47,6 +49,13 @@ class Patient:
     alone: bool = True  # a teacher; a student trains beside those of a search's other workers
     tables: Path | None = None  # folder of the tables of operators
     sampled: int | None = None  # images at a time; None: as many as it is trained on
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.budget_mb < math.inf:
+            raise ConfigError(
+                f"memory_budget_mb {self.budget_mb}: give a positive number, or leave it out for "
+                "a share of this device's"
+            )
 
 
 def examine(patient: Patient | None = None) -> dict[str, Any]:

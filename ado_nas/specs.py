@@ -128,6 +128,8 @@ class UNetSpec:
             return f"blocks {self.blocks}: at least one per level"
         if self.window < 2:
             return f"window {self.window}: at least 2 pixels a side"
+        if self.time_width < 1:
+            return f"time_width {self.time_width}: at least 1"
         for width, kind in zip(self.widths, self.attention, strict=True):
             if kind != "none" and (self.head_dim < 1 or width % self.head_dim):
                 return (
@@ -328,6 +330,8 @@ class DistillationSpec:
                 f"feature_weight {self.feature_weight} with adaptation {self.adaptation!r}: the "
                 "maps of a network that changes have no lasting adapters; use one of them"
             )
+        _within("distillation", self, AT_LEAST_0, "learning_rate")
+        _within("distillation", self, SHARE, "ema_decay")
         if not 1 <= self.steps <= 8:
             raise SpecError(f"steps {self.steps}: a student takes 1 to 8")
         if self.iterations < 1 or self.batch < 2:
@@ -429,6 +433,8 @@ class TeacherSpec:
         _within("task.teacher", self, AT_LEAST_0, "iterations", "warmup", "learning_rate", "seed")
         _within("task.teacher", self, AT_LEAST_1, "batch")
         _within("task.teacher", self, SHARE, "ema_decay", "label_dropout")
+        if self.unet.hinted:
+            raise SpecError("task.teacher.unet.hinted: for parts of nested networks alone")
         self.curriculum.check(self.unet)
 
 

@@ -385,7 +385,7 @@ def remeasure(
     workspace: Path,
     folders: list[Path],
     progress: Progress = silent,
-    digests: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Score model folders on other noise and the other half of the held-out images.
 
@@ -394,25 +394,28 @@ def remeasure(
         workspace: its cache is used.
         folders: of finished students.
         progress: told after each.
-        digests: of the study; not compared if left out.
+        facts: of the study, as `prepare` returned them, by whose reference latencies are timed;
+            of the reference here if left out.
 
     Returns:
         One entry a folder, as `EvaluationModule.remeasure` promises.
 
     Raises:
-        StudyError: data, teacher, trajectories or features are not those of the digests.
+        StudyError: data, teacher, trajectories or features are not those of the facts.
     """
     with accounting(task.memory_budget_mb):
         bench = open_bench(task, workspace)
-        _check_digests(bench, digests or {})
-        return _measured_again(bench, workspace, folders, progress)
+        known = dict(facts or {})
+        _check_digests(bench, known.get("digests", {}))
+        if "reference" not in known:
+            known = measure_reference(bench, workspace, silent)
+        return _measured_again(bench, workspace, known, folders, progress)
 
 
 def _measured_again(
-    bench: Bench, workspace: Path, folders: list[Path], progress: Progress
+    bench: Bench, workspace: Path, facts: dict[str, Any], folders: list[Path], progress: Progress
 ) -> list[dict[str, Any]]:
     task = bench.task
-    facts = measure_reference(bench, workspace, silent)
     judge, again = judged_again(bench, workspace, progress, "measuring the reference again")
     other = {**facts, "reference": {**facts["reference"], **again}}
     yard = yardstick(bench, facts["reference"])

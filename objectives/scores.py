@@ -103,14 +103,15 @@ class EvaluationModule(Protocol):
         workspace: Path,
         folders: list[Path],
         progress: Progress,
-        digests: Mapping[str, str],
+        facts: Mapping[str, Any],
     ) -> list[dict[str, Any]]:
         """Score model folders on other noise and the other half of the held-out images.
 
-        One entry a folder: gap, gap_low, gap_high, retention, retention_low, retention_high,
+        Latencies are by the reference of the study's facts, as those of its trials are. One entry
+        a folder: gap, gap_low, gap_high, retention, retention_low, retention_high,
         latency_ms, repeated, speedup, speedup_training_free (unless the teacher keeps less at
         every setting); the reference is scored alike.
 
         Raises:
-            StudyError: what is loaded is not what the study's digests say.
+            StudyError: what is loaded is not what the study's facts say.
         """

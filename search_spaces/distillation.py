@@ -87,13 +87,19 @@ def draw_feature_weight(
 
     Returns:
         The candidate; its weight is 0, where the space has that, if it can match no maps.
+
+    Raises:
+        SpecError: it can match no maps, and the space has no other weight.
     """
     weight = choose(chooser, "feature_weight", space.feature_weight)
     learned = candidate.distillation
     others = candidate.step_widths or candidate.curriculum
     fixed = not others and learned.adaptation == "none"
-    if 0.0 in space.feature_weight and not (fixed and shared(candidate.unet, teacher)):
-        weight = 0.0
+    if not (fixed and shared(candidate.unet, teacher)):
+        if 0.0 in space.feature_weight:
+            weight = 0.0
+        elif weight and fixed:
+            raise SpecError("the network has no map in common with the teacher's; add 0.0")
     learned = dataclasses.replace(learned, feature_weight=weight)
     return dataclasses.replace(candidate, distillation=learned)
 

@@ -21,7 +21,7 @@ from search_spaces.chooser import Choice
 from search_spaces.space import DIMENSIONS, Space
 from studies.config import SearchConfig
 from studies.identity import settings, surroundings
-from studies.ledger import CARRIED, SUGGESTED, state
+from studies.ledger import CARRIED, SUGGESTED, TRAINED_FROM, state
 from studies.pareto import front
 from studies.samplers import FIRST_GENERATION
 from studies.selection import knee, scaled, spread
@@ -143,6 +143,8 @@ def differences(session: Session, attributes: Mapping[str, Any]) -> list[str]:
     """
     before = {**attributes.get("settings", {}), **surroundings(attributes.get("facts", {}))}
     now = {**settings(session.config), **surroundings(session.facts)}
+    for known, facts in ((before, attributes.get("facts", {})), (now, session.facts)):
+        known["device.step_ms"] = facts.get("reference", {}).get("step_ms")  # unit of latencies
     names = (k for k in {*before, *now} if k.startswith(COUNTING) and k not in _NAMED)
     return sorted(k for k in names if before.get(k) != now.get(k))
 
@@ -177,6 +179,7 @@ def _carry(session: Session, source: optuna.Study) -> dict[str, Any]:
     space = from_dict(Space, attributes.get("config", {}).get("space", {}))
     old = fitting(space, attributes.get("facts", {}))[0]
     differing = differences(session, attributes) if scored else []
+    seed = int(attributes.get("config", {}).get("seed", 0))
     before = {t.user_attrs.get(CARRIED) for t in session.trials()}
     counts, left = Counter[str](), Counter[str]()
     for trial in best_first(scored):
@@ -187,7 +190,7 @@ def _carry(session: Session, source: optuna.Study) -> dict[str, Any]:
         elif not differing and _reusable(session, trial, params):
             counts["carried"] += 1
             if label not in before:
-                session.study.add_trial(_finished(session, trial, params, label))
+                session.study.add_trial(_finished(session, trial, params, label, seed))
         elif counts["suggested"] < max(1, session.config.trials // SHARE):
             counts["suggested"] += 1
             marks = {SUGGESTED: label}
@@ -206,9 +209,10 @@ def _reusable(session: Session, trial: FrozenTrial, params: dict[str, Choice]) -
 
 
 def _finished(
-    session: Session, trial: FrozenTrial, params: dict[str, Choice], label: str
+    session: Session, trial: FrozenTrial, params: dict[str, Choice], label: str, seed: int
 ) -> FrozenTrial:
-    attributes = {k: v for k, v in trial.user_attrs.items() if k not in OWN}
+    attributes = {TRAINED_FROM: seed}
+    attributes |= {k: v for k, v in trial.user_attrs.items() if k not in OWN}
     # Its model stays where it is, and is mended from the same store.
     files = {k: v for k, v in trial.system_attrs.items() if k.startswith(ARTIFACTS_ATTR_PREFIX)}
     return optuna.trial.create_trial(

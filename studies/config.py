@@ -25,6 +25,7 @@ from studies.pruning import PRUNERS, rungs
 from studies.samplers import SAMPLERS
 
 PRESETS = Path(__file__).parent / "presets"
+_MOST = 2**62  # of settings that count; seeds of 64 bits are made of the study's by adding
 
 FLAGS: dict[str, tuple[str, ...]] = {
     "data": ("task.data.name",),
@@ -170,8 +171,8 @@ def check(config: SearchConfig) -> SearchConfig:
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} {getattr(config, name)}: give at least 1")
     for name in ("timeout_s", "startup", "seed", "workers", "recycle", "finalists"):
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} {getattr(config, name)}: give 0 or more")
+        if not 0 <= getattr(config, name) < _MOST:
+            raise ConfigError(f"{name} {getattr(config, name)}: give 0 or more, below 2**62")
     if config.finalist_seeds < 2:
         raise ConfigError(
             f"finalist_seeds {config.finalist_seeds}: give at least 2, for one has no spread; or "
@@ -183,7 +184,7 @@ def check(config: SearchConfig) -> SearchConfig:
             "it out for a share of this device's"
         )
     for name, limit in dataclasses.asdict(config.limits).items():
-        if limit is not None and limit < 0:
+        if limit is not None and not 0 <= limit < math.inf:
             raise ConfigError(f"{name} {limit}: give a positive number, or leave it out")
     if config.sampler not in SAMPLERS:
         raise ConfigError(f"no sampler {config.sampler!r}; {nearest(config.sampler, SAMPLERS)}")
@@ -192,9 +193,11 @@ def check(config: SearchConfig) -> SearchConfig:
     rungs(config.distillation.iterations, config.grace, config.factor)
     if config.sampler == "gp":
         check_installed()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.study):
+    if config.sampler == "nsga2" and config.startup == 1:
+        raise ConfigError("startup 1: a generation of nsga2 has 2 trials or more")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", config.study):
         raise ConfigError(
-            f"study {config.study!r}: use letters, digits, dots, dashes, underscores"
+            f"study {config.study!r}: use letters, digits, dots, dashes, underscores, 100 at most"
         )
     if config.task.data.resolution != config.task.teacher.unet.resolution:
         raise ConfigError(
@@ -204,6 +207,11 @@ def check(config: SearchConfig) -> SearchConfig:
     data.check(config.task.data)
     _check_resolutions(config)
     _check_choices(config)
+    if max(config.space.steps) > config.task.trajectories.levels:
+        raise ConfigError(
+            f"space.steps {max(config.space.steps)}: students learn from trajectories of "
+            f"{config.task.trajectories.levels} steps (task.trajectories.levels); give no more"
+        )
     return config
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ado_nas.specs import Candidate, TaskSpec
 from objectives.scores import EvaluationModule
@@ -48,8 +48,8 @@ def run_remeasurement(
     task: TaskSpec,
     workspace: Path,
     folders: list[Path],
-    digests: dict[str, str],
+    facts: dict[str, Any],
 ) -> list[dict[str, object]]:
     """Be the process that scores the front again; returns one entry a folder."""
     module = evaluation_module(evaluator)
-    return module.remeasure(task, workspace, folders, channel.progress, digests)
+    return module.remeasure(task, workspace, folders, channel.progress, facts)

@@ -19,7 +19,7 @@ from search_spaces.space import Space
 from studies.axes import VALUES, Point, axes
 from studies.finalists import finalists
 from studies.heartbeat import BEAT
-from studies.ledger import state
+from studies.ledger import TRAINED_FROM, state
 from studies.pareto import front, hypervolume
 from studies.record import StudyRecord, TrialRecord
 from studies.selection import overtaken, pick
@@ -27,7 +27,7 @@ from studies.session import fitting
 from studies.settlement import TRAINED
 from studies.storage import open_store, study_names
 
-_OWN = ("state", "reason", "folder", "spec_hash", "worker", BEAT, TRAINED, *VALUES)
+_OWN = ("state", "reason", "folder", "spec_hash", "worker", BEAT, TRAINED, TRAINED_FROM, *VALUES)
 
 
 def read_study(storage: str, name: str, workspace: Path) -> StudyRecord:
@@ -113,7 +113,7 @@ def trial_record(trial: FrozenTrial, workspace: Path) -> TrialRecord:
         number=trial.number,
         state=state(trial),
         params=dict(trial.params),
-        values={k: float(kept[k]) for k in VALUES if k in kept},
+        values={k: float(kept[k]) for k in VALUES if kept.get(k) is not None},
         constraints=dict(trial.constraints),
         attributes={k: v for k, v in kept.items() if k not in _OWN},
         spec_hash=str(kept.get("spec_hash", "")),

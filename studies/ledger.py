@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 TRAINED = ("complete", "pruned")
 CARRIED = "from"  # marks a trial of an earlier study, scored there: STUDY:NUMBER
+TRAINED_FROM = "trained_from_seed"  # of such a trial, as its study had it
 SUGGESTED = "suggested_by"  # marks one that tries the choices of such a trial again
 REQUEUED = "requeued"  # marks a trial that was put back, for another to evaluate its candidate
 RETRY = "retry_of"  # marks a trial that tries the candidate of that one again

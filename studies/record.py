@@ -15,7 +15,7 @@ class TrialRecord:
     number: int
     state: str
     params: dict[str, Any]
-    values: dict[str, float]  # gap, latency_ms, size_mb; empty unless complete
+    values: dict[str, float]  # gap, latency_ms, size_mb; all three where complete
     constraints: dict[str, float]
     attributes: dict[str, Any]  # flat scalars: retention, compression, speedup, params, macs, ...
     spec_hash: str

@@ -117,8 +117,10 @@ class DistinctSampler(BaseSampler):
         return self._base.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Pass the call on."""
+        """Pass the call on; an enqueued trial is of a generation, too, or none bred from it."""
         self._base.before_trial(study, trial)
+        if isinstance(self._base, NSGAIISampler):
+            self._base.get_trial_generation(study, trial)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

@@ -229,7 +229,7 @@ def _remeasure(session: Session, progress: Progress) -> None:
             session.task,
             session.workspace,
             [Path(t.folder) for t in fresh],
-            session.facts.get("digests", {}),
+            session.facts,
             progress=progress,
         )
     entries = {str(t.number): entry for t, entry in zip(fresh, found, strict=True)}

@@ -92,7 +92,8 @@ def settle_duplicate(session: Session, trial: optuna.Trial, known: FrozenTrial) 
         ``duplicate``.
     """
     copied = {k: v for k, v in known.user_attrs.items() if k not in OWN}
-    reason = f"the candidate of trial {known.number} again; its scores are reused"
+    reason = f"the candidate of trial {known.number} again; "
+    reason += "its scores are reused" if known.state.is_finished() else "it is being tried"
     marks = {"state": "duplicate", "reason": reason, "cached_from": known.number}
     _write(session, trial, {**copied, **marks}, known.constraints)
     if known.state == TrialState.COMPLETE:

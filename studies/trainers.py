@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from studies.collection import intact
 from studies.evaluation import run_remeasurement
 from studies.finalists import CHOSEN, chosen, measured
 from studies.history import study_record
+from studies.ledger import TRAINED_FROM
 from studies.processes import Child, call
 from studies.retraining import (
     Training,
@@ -91,8 +93,10 @@ def _plan(session: Session) -> list[Training]:
 def _chosen(session: Session) -> dict[str, list[int]]:
     config = session.config
     numbers = chosen(study_record(session.study, session.workspace), config.finalists)
-    seeds = [config.seed + 1 + i for i in range(config.finalist_seeds)]
-    return {"numbers": numbers, "seeds": seeds}
+    # None that a trial won by, of an earlier study either.
+    won = {trial.user_attrs.get(TRAINED_FROM) for trial in session.trials()}
+    fresh = (seed for seed in itertools.count(config.seed + 1) if seed not in won)
+    return {"numbers": numbers, "seeds": list(itertools.islice(fresh, config.finalist_seeds))}
 
 
 def _drop_damaged(session: Session, trainings: list[Training]) -> None:
@@ -137,7 +141,7 @@ def _measure(session: Session, trainings: list[Training], progress: Progress) ->
         session.task,
         session.workspace,
         [session.workspace / row["folder"] for _, row in fresh],
-        session.facts.get("digests", {}),
+        session.facts,
         progress=progress,
     )
     for (training, row), figures in zip(fresh, found, strict=True):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 
 from ado_nas import doctor
 from ado_nas.device import FAKE, real
+from ado_nas.doctor import Patient
+from ado_nas.errors import ConfigError
+from ado_nas.specs import UNetSpec
 
 FAKES = ("m1", "m2pro", "m3max", "m4", "m5", "cuda", "cpu")
 METAL = FAKES[:5]
@@ -92,3 +96,9 @@ def test_real_device_is_probed_and_its_memory_told(
     assert found["probe"]["silu against relu"] > 0
     assert 0 < found["memory"]["budget_gb"] <= found["memory"]["total_gb"]
     assert not any(FAKE in line for line in found["recommendations"])
+
+
+@pytest.mark.parametrize("budget", [-5.0, math.nan, math.inf])
+def test_budget_that_is_none_is_refused(budget: float) -> None:
+    with pytest.raises(ConfigError, match=f"memory_budget_mb {budget}: give a positive number"):
+        Patient(UNetSpec(), 8, budget)

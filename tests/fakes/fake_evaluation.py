@@ -140,10 +140,10 @@ def remeasure(
     workspace: Path,
     folders: list[Path],
     progress: Progress,
-    digests: Mapping[str, str],
+    facts: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The same again, but for the luck of its seed."""
-    if digests["teacher"] != _faults(workspace).get("teacher", "t"):
+    if facts["digests"]["teacher"] != _faults(workspace).get("teacher", "t"):
         raise StudyError("another teacher")
     rows = []
     for folder in folders:

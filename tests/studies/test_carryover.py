@@ -15,6 +15,7 @@ from ado_nas.errors import ConfigError, StudyError
 from ado_nas.progress import silent
 from ado_nas.specs import to_dict
 from search_spaces.space import Space
+from studies import trainers
 from studies.carryover import (
     DONE,
     best_first,
@@ -28,7 +29,7 @@ from studies.claims import claim
 from studies.collection import collect, restore
 from studies.config import SearchConfig
 from studies.history import study_record
-from studies.ledger import CARRIED, DUPLICATES, SUGGESTED, standing
+from studies.ledger import CARRIED, DUPLICATES, SUGGESTED, TRAINED_FROM, standing
 from studies.search import search
 from studies.session import Session
 from studies.worker import Ended
@@ -144,6 +145,28 @@ def test_device_or_digest_that_differs_keeps_scores_apart(
     assert differences(session, earlier.study.user_attrs) == ["device.device"]
     told(session)
     assert not session.trials(TrialState.COMPLETE)
+
+
+def test_latencies_in_another_unit_keep_scores_apart(earlier: Session, make_session: Make) -> None:
+    facts = earlier.study.user_attrs["facts"]
+    reference = {**facts["reference"], "step_ms": 12.5}
+    earlier.study.set_user_attr("facts", {**facts, "reference": reference})
+    session = make_session(study="later", warm_start="earlier")
+    assert differences(session, earlier.study.user_attrs) == ["device.step_ms"]
+
+
+def test_finalists_are_not_trained_again_from_a_seed_that_a_carried_trial_won_by(
+    earlier: Session, make_session: Make
+) -> None:
+    earlier.study.set_user_attr("config", {"seed": 1})
+    session = make_session(study="later", warm_start="earlier", finalists=2, finalist_seeds=2)
+    told(session)
+    carried = session.trials(TrialState.COMPLETE)
+    assert {t.user_attrs[TRAINED_FROM] for t in carried} == {1}
+    record = study_record(session.study, session.workspace)
+    assert all(TRAINED_FROM not in t.attributes for t in record.trials)
+    plan = trainers._chosen(session)
+    assert len(plan["numbers"]) == 2 and plan["seeds"] == [2, 3]
 
 
 def test_choices_that_the_space_lacks_are_left_with_the_reason(

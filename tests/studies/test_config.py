@@ -119,6 +119,18 @@ def test_preset_at_a_lower_resolution_leaves_out_what_is_too_small_there() -> No
         ({"task.data.resolution": 8}, "data has resolution 8 but the teacher 16"),
         ({"trials": "many"}, "trials is 'many'"),
         ({"finalist_seeds": 1}, "finalist_seeds 1: give at least 2"),
+        ({"timeout": math.nan}, "timeout_s nan: give 0 or more"),
+        ({"max_latency_ms": math.nan}, "max_latency_ms nan: give a positive number"),
+        ({"min_retention": math.inf}, "min_retention inf: give a positive number"),
+        ({"memory_budget_mb": math.nan}, "memory_budget_mb nan"),
+        ({"seed": 2**64}, f"seed {2**64}: give 0 or more"),
+        ({"sampler": "nsga2", "startup": 1}, "startup 1: a generation"),
+        ({"study": "a" * 101}, "100 at most"),
+        ({"space.steps": [1, 2, 3, 8], "task.trajectories.levels": 4}, "space.steps 8: students"),
+        ({"distillation.learning_rate": math.nan}, "distillation.learning_rate nan"),
+        ({"distillation.ema_decay": 7.0}, "distillation.ema_decay 7"),
+        ({"task.teacher.unet.time_width": 0}, "time_width 0: at least 1"),
+        ({"task.teacher.unet.hinted": True}, "task.teacher.unet.hinted"),
     ],
 )
 def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(
@@ -129,6 +141,13 @@ def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_weight_of_maps_that_no_network_has_is_refused() -> None:
+    flags = {"space.feature_weight": [0.5], "space.curriculum": ["1"]}
+    with pytest.raises(AdoNasError, match="no map in common"):
+        resolve("shapes32", flags=flags)
+    assert resolve("shapes32", flags={**flags, "space.feature_weight": [0.0, 0.5]})
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ado_nas.errors import StudyError
+from objectives.scores import Outcome
 from reports.summary import summary
 from studies.claims import claim
 from studies.history import study_record
 from studies.record import load
 from studies.session import Session
+from studies.settlement import settle
 
 
 def test_load_names_the_nearest_when_the_study_is_unknown(
@@ -37,6 +40,18 @@ def test_record_shows_what_runs_and_hides_what_waits(
     assert record.trials[0].params and record.trials[0].seconds == 0.0
     assert (record.front, record.best, record.hypervolume) == ((), None, 0.0)
     assert record.reference["nfe"] == 50
+
+
+def test_score_that_was_no_number_leaves_the_study_readable(
+    make_session: Callable[..., Session], tmp_path: Path
+) -> None:
+    session = make_session()
+    claimed = claim(session, "host/a")
+    assert not isinstance(claimed, str)
+    figures = {"gap": math.nan, "latency_ms": 2.0, "size_mb": 0.5}
+    assert settle(session, claimed, Outcome("complete", figures, {}, figures)) == "pruned"
+    (trial,) = load(session.store.url, "fake", tmp_path).trials
+    assert "not finite" in trial.reason and "gap" not in trial.values
 
 
 def test_front_member_that_is_dominated_by_what_was_measured_later_stays_and_is_marked(

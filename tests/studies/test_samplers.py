@@ -50,6 +50,22 @@ def run(name: str, space: Space, trials: int, seed: int = 0) -> list[dict[str, A
     return [t.params for t in study.trials]
 
 
+def test_nsga2_breeds_from_what_was_enqueued() -> None:
+    base = make_sampler("nsga2", 0, 12, startup=4)
+    sampler = DistinctSampler(base, SMALL, lambda *_: set(), str, 0)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    for i in range(4):
+        drawn = {d.name: d.choices[i % len(d.choices)] for d in SMALL.dimensions}
+        study.enqueue_trial(drawn)
+    for _ in range(5):
+        trial = study.ask()
+        for d in SMALL.dimensions:
+            trial.suggest_categorical(d.name, d.choices)
+        study.tell(trial, [float(trial.number), -float(trial.number)])
+    key = "NSGAIISampler:generation"
+    assert [t.system_attrs[key] for t in study.trials] == [0, 0, 0, 0, 1]
+
+
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra gp")
 NAMES = [n for n in SAMPLERS if n != "gp"]  # which takes seconds for each draw
 
