@@ -11,7 +11,7 @@ from typing import Any
 
 from ado_nas.bench import Bench, open_bench, task_of
 from ado_nas.distillation.attempts import Result, Shop
-from ado_nas.distillation.optimize import Optimized, optimize, planned
+from ado_nas.distillation.optimize import Optimized, check, optimize, planned
 from ado_nas.distillation.progressive import Decision, attempt
 from ado_nas.distillation.tradeoff import tradeoff
 from ado_nas.errors import ConfigError, Diverged, ModelError
@@ -89,7 +89,8 @@ class AdaptiveDiffusionOptimizer:
         """
         self.config = config
         self._progress = progress
-        self._task = config.task or task_of(load_model(Path(config.model_path)))
+        model = load_model(Path(config.model_path))
+        self._task = config.task or task_of(model)
         self._task = dataclasses.replace(self._task, teacher_folder=config.model_path)
         given = {
             "target_steps": config.target_steps,
@@ -98,6 +99,7 @@ class AdaptiveDiffusionOptimizer:
         }
         changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._spec = dataclasses.replace(config.optimization, **changes)
+        check(self._task, self._spec)
 
     def optimize_diffusion_model(self) -> OptimizationMetrics:
         """Run to the end, or open the result of an earlier run.
@@ -237,7 +239,8 @@ class ProgressiveDistillation:
         shop, results = self._opened_shop(), [d.result for d in self._decisions]
         passed = [r for r in results if r.verdict.passed]
         best = passed[-1] if passed else max(results, key=lambda r: r.verdict.retention)
-        spec = dataclasses.replace(self._spec, target_steps=results[-1].attempt.steps)
+        steps = results[-1].attempt.steps
+        spec = dataclasses.replace(self._spec, target_steps=steps, stages=())
         facts = measure_reference(shop.bench, self._workspace, self._progress)
         place = self._workspace / "optimized" / "by-hand"
         chosen = planned(shop.bench, spec)

@@ -299,9 +299,9 @@ def blas_threads(count: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def training_threads() -> Iterator[None]:
-    """Hold the BLAS for training steps: at one thread where `batch_streams` splits, else all."""
-    with blas_threads(1 if len(batch_streams()) > 1 else cores()):
+def training_threads(streams: int) -> Iterator[None]:
+    """Hold the BLAS for a training step: at one thread where it runs on several streams."""
+    with blas_threads(1 if streams > 1 else cores()):
         yield
 
 

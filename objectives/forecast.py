@@ -11,6 +11,7 @@ from ado_nas.diffusion.levels import karras_levels
 from ado_nas.errors import Untraceable
 from ado_nas.measure.footprint import sampling_bytes
 from ado_nas.measure.predictor import LEAST, Predictor, Timed, grid, kept_table, load_table
+from ado_nas.runtime import all_cores
 from ado_nas.specs import Candidate, UNetSpec
 from ado_nas.widths import by_step
 from objectives.scores import Limits
@@ -79,11 +80,12 @@ class Forecast:
         return unit * sum(predictor.predict(spec, 1) for spec in specs), predictor.bound
 
     def memory_mb(self, candidate: Candidate) -> float | None:
-        """Peak of sampling a batch; None where it cannot be told."""
+        """Peak of sampling a batch with all cores; None where it cannot be told."""
         sampler = candidate.sampler
         levels = karras_levels(sampler.nfe, 0.01, 10.0)  # which ones does not matter
         try:
-            return sampling_bytes(candidate.unet, sampler.solver, levels, self.batch) / 1e6
+            with all_cores():  # as it is measured
+                return sampling_bytes(candidate.unet, sampler.solver, levels, self.batch) / 1e6
         except Untraceable:
             return None
 

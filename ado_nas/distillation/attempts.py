@@ -26,7 +26,9 @@ from ado_nas.optimization import OptimizationSpec
 from ado_nas.progress import Progress
 from ado_nas.quality.figures import compared, figures
 from ado_nas.quality.gate import Verdict, failed, verdict
-from ado_nas.reference import pictured
+from ado_nas.quality.intervals import Replicates
+from ado_nas.quality.judge import Quality
+from ado_nas.reference import pictured, yardstick
 from ado_nas.specs import DistillationSpec, SamplerSpec, UNetSpec, digest, to_dict
 from ado_nas.training.budget import accounting
 from ado_nas.training.resumable import CHECKPOINT
@@ -87,7 +89,10 @@ class Shop:
         if reason := found.get("diverged"):
             return Result(key, attempt, failed(threshold, reason))
         told = verdict(self.references, found["qualities"], threshold)
-        return Result(key, attempt, told, {**found["figures"], **self._speed(folder)}, folder)
+        # Beside the reference as it is now; when the student was trained it may have been another.
+        kept = compared(self.references[0], _quality(found["qualities"][0]))
+        told_figures = {**found["figures"], **kept, **self._speed(folder)}
+        return Result(key, attempt, told, told_figures, folder)
 
     def key(self, attempt: Attempt) -> str:
         """What an attempt depends on, as the name of its folder."""
@@ -97,12 +102,14 @@ class Shop:
         return digest("attempt", SCHEMA, attempt, self.bench.digests, *made, *judged)
 
     def _speed(self, folder: Path) -> dict[str, Any]:
-        """Latency and memory of the student in a folder, measured once on each device."""
+        """Latency and memory of the student in a folder, measured once by the reference's time."""
         batch = self.bench.task.latency_batch
-        path = folder / f"speed-{digest(batch, timed_on())}.json"
+        yard = yardstick(self.bench, self.references[0])
+        step = None if yard is None else yard.ms
+        path = folder / f"speed-{digest(batch, timed_on(), step)}.json"
         found = read_json(path)
         if found is None:
-            found = sampling_figures(load_model(folder), batch)
+            found = sampling_figures(load_model(folder), batch, yard)
             write_json(path, found)
         assert isinstance(found, dict)
         return found
@@ -171,3 +178,8 @@ class Shop:
         }
         mx.clear_cache()
         return [dataclasses.asdict(q) for q in qualities], measured
+
+
+def _quality(values: dict[str, Any]) -> Quality:
+    """A judgment as it was before it was written down."""
+    return Quality(**{**values, "replicates": Replicates(**values["replicates"])})

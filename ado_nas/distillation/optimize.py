@@ -9,8 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ado_nas import reference
 from ado_nas.bench import Bench, open_bench
 from ado_nas.device import timed_on
+from ado_nas.distillation import attempts
 from ado_nas.distillation.attempts import Result, Shop
 from ado_nas.distillation.planner import Plan, error_curve, halvings, plan
 from ado_nas.distillation.progressive import LEAST, Decision, lead, scaled, shrink
@@ -34,6 +36,7 @@ from ado_nas.reference import (
 )
 from ado_nas.specs import SupernetSpec, TaskSpec, UNetSpec, digest, to_dict
 
+SCHEMA = 1  # raise it when what is exported changes, apart from attempts and reference
 RESULT, TRADEOFF, MODEL = "result.json", "tradeoff.json", "model"
 
 
@@ -138,7 +141,8 @@ def optimize(
     progress("plan", 1, 1, " -> ".join(map(str, (chosen.original, *chosen.stages))))
     place = workspace / "optimized"
     about = to_dict(bench.task), bench.digests, to_dict(spec), timed_on()
-    folder = place / digest("optimized", *about)
+    schemas = SCHEMA, attempts.SCHEMA, reference.SCHEMA
+    folder = place / digest("optimized", *schemas, *about)
     if found := read_json(folder / RESULT):
         places = {"model": str(folder / MODEL), "tradeoff": str(folder / TRADEOFF)}
         return Optimized(**{**found, **places})  # the workspace may have been moved since

@@ -110,7 +110,7 @@ def of_layer(spec: UNetSpec, layer: Layer) -> list[Operator]:
         activated = Operator(spec.activation, pixels, out, out)
         return [*joined, Operator(kind, pixels, out, out), activated]
     found = [Operator(kind, pixels, fan, out)]
-    if name == "time_emb_proj" or layer.name.endswith(("conv1", "conv1.pointwise")):
+    if layer.name.endswith(("conv1", "conv1.pointwise")):
         found.append(Operator("add", pixels, out, out))
     if layer.name.endswith(("conv2", "conv2.pointwise")) or ".skip_projs." in layer.name:
         found.append(Operator("add", pixels, out, out))

@@ -39,7 +39,8 @@ class GroupNorm(nn.GroupNorm):
         pixels = x.reshape(b, h * w, c)
         mean = pixels.sum(axis=1, keepdims=True) @ average
         second = mx.square(pixels).sum(axis=1, keepdims=True) @ average
-        gain = mx.rsqrt(second - mean * mean + self.eps) * self.weight
+        variance = mx.maximum(second - mean * mean, 0)  # below 0 by rounding alone
+        gain = mx.rsqrt(variance + self.eps) * self.weight
         normal: mx.array = (pixels * gain + (self.bias - mean * gain)).reshape(x.shape)
         return normal
 

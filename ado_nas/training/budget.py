@@ -88,7 +88,8 @@ class Account:
         own = sum(a.nbytes for a in (*stepper.state().values(), *batch))
         others = max(0, mx.get_active_memory() - own)
         rough = _rough(stepper, batch)
-        if not self.given and (rough or 0) + others <= _FAR * self.limit:
+        known = rough is not None and rough + others <= _FAR * self.limit
+        if not self.given and known:
             return WHOLE, None
         found = choose(
             lambda way: others + step_bytes(stepper, batch, way),

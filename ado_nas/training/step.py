@@ -203,11 +203,11 @@ class Stepper:
         if self.iteration and self.iteration in self._rates:
             self.optimizer = self._fresh(self.iteration)
         way = self.ways.get(arrays[0].shape, WHOLE)
-        with training_threads():
-            if way.rows:
-                value = self.apply(*self._accumulated(arrays, way))
-            else:
-                value = self.advance(*arrays, recompute=way.recompute)
+        if way.rows:
+            value = self.apply(*self._accumulated(arrays, way))
+        else:
+            value = self.advance(*arrays, recompute=way.recompute)
+        with training_threads(shards(arrays[0].shape[0])):
             mx.eval(self.vector, self.average, self.optimizer.state, value)
         self.iteration += 1
         loss = float(np.array(value))
@@ -249,10 +249,11 @@ class Stepper:
     def _accumulated(self, arrays: tuple[mx.array, ...], way: Way) -> tuple[mx.array, mx.array]:
         """Loss and gradient of a batch, one micro-batch computed after the other."""
         total = mx.array(0.0), mx.zeros_like(self.vector)
-        for shards in pieces(arrays, way.rows, self.grain):
-            share = sum(part[0].shape[0] for part in shards) / arrays[0].shape[0]
-            total = self.added(total, shards, share, way.recompute)
-            mx.eval(total)
+        for parts in pieces(arrays, way.rows, self.grain):
+            share = sum(part[0].shape[0] for part in parts) / arrays[0].shape[0]
+            total = self.added(total, parts, share, way.recompute)
+            with training_threads(len(parts)):
+                mx.eval(total)
         return total
 
     def apply(self, value: mx.array, gradient: mx.array) -> mx.array:

@@ -123,19 +123,22 @@ def test_another_device_or_batch_is_timed_anew_without_training(
     calls: list[int] = []
     monkeypatch.setattr(
         "ado_nas.distillation.attempts.sampling_figures",
-        lambda model, batch: calls.append(batch) or {"latency_ms": 123.0},
+        lambda model, batch, yard: calls.append(batch) or {"latency_ms": 1.23 * yard.ms},
     )
+    step = references[0]["step_ms"]
 
-    def latency(batch: int) -> float:
+    def latency(batch: int, unit: float = 1.0) -> float:
         other = dataclasses.replace(bench.task, latency_batch=batch)
-        shop = Shop(dataclasses.replace(bench, task=other), SPEC, references, place, silent)
-        return float(shop(made).figures["latency_ms"])
+        beside = [{**references[0], "step_ms": unit * step}, *references[1:]]
+        shop = Shop(dataclasses.replace(bench, task=other), SPEC, beside, place, silent)
+        return float(shop(made).figures["latency_ms"]) / step
 
-    assert latency(task.latency_batch) != 123.0
-    assert [latency(8), latency(8)] == [123.0, 123.0] and calls == [8]
+    assert not calls and latency(task.latency_batch) != pytest.approx(1.23) and not calls
+    assert [latency(8), latency(8)] == pytest.approx([1.23, 1.23]) and calls == [8]
+    assert latency(8, 2.0) == pytest.approx(2.46) and calls == [8, 8]  # the reference's unit
     for name in ("attempts", "optimize"):
         monkeypatch.setattr(f"ado_nas.distillation.{name}.timed_on", lambda: {"device": "other"})
-    assert latency(8) == 123.0 and calls == [8, 8]
+    assert latency(8) == pytest.approx(1.23) and calls == [8, 8, 8]
 
     def measuring(*_: Any) -> None:
         raise InterruptedError
@@ -143,6 +146,27 @@ def test_another_device_or_batch_is_timed_anew_without_training(
     monkeypatch.setattr("ado_nas.distillation.optimize.reference_qualities", measuring)
     with pytest.raises(InterruptedError):  # rather than open what the first device found
         ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+
+
+def test_what_is_kept_is_told_beside_the_reference_as_it_is_now(
+    config: ado_nas.DiffusionOptimizationConfig, task: TaskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ado_nas.AdaptiveDiffusionOptimizer(config).optimized()
+    place = config.workspace / "optimized" / "attempts"
+    made = from_dict(Attempt, read_json(place / first.stages[0]["key"] / RESULT)["attempt"])
+    bench = open_bench(_of(task, Path(config.model_path)), config.workspace)
+    facts = measure_reference(bench, config.workspace, silent)["reference"]
+    monkeypatch.setattr("ado_nas.distillation.attempts.follow", None)
+
+    def kept(gap: float) -> float:
+        references = [{**facts, "gap": gap}] * SPEC.noise_sets
+        found = Shop(bench, SPEC, references, place, silent)(made).figures
+        assert found["retention"] == pytest.approx(
+            (gap + found["floor"]) / (found["gap"] + found["floor"])
+        )
+        return float(found["retention"])
+
+    assert kept(2 * facts["gap"]) > kept(facts["gap"])
 
 
 def test_moved_workspace_holds_what_was_found(
@@ -205,6 +229,12 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     found = by_hand.analyze_quality_tradeoff()
     assert [s["output_steps"] for s in found["stages"]] == [s.output_steps for s in stages]
+    given = dataclasses.replace(SPEC, stages=(3, 2))  # and only the first of them is done
+    by_hand = ado_nas.ProgressiveDistillation(config.model_path, 2, given, workspace)
+    (first, _) = by_hand.create_distillation_stages(target_steps=2)
+    by_hand.distill_stage(first.teacher_model, first.student_model, first)
+    found = by_hand.analyze_quality_tradeoff()
+    assert [s["output_steps"] for s in found["stages"]] == [3]
 
 
 @pytest.mark.parametrize("adaptation", ["prune", "grow"])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ado_nas import runtime
 from ado_nas.measure import predictor
 from ado_nas.measure.predictor import LEAST, Predictor
 from ado_nas.specs import Candidate, DistillationSpec, SamplerSpec, UNetSpec
+from objectives import forecast
 from objectives.forecast import CALIBRATED, RECENT, Forecast
 from objectives.scores import Limits
 
@@ -65,3 +67,11 @@ def test_a_long_search_is_fitted_to_its_latest_timings(tmp_path: Path) -> None:
         if i >= 9:
             recent.learn(*one)
     assert forecast.told(candidate(12), FREE) == recent.told(candidate(12), FREE)
+
+
+def test_memory_is_told_for_all_cores_as_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADO_CORES", "1")
+    monkeypatch.setattr(forecast, "sampling_bytes", lambda *_: 1e6 * runtime.cores())
+    assert Forecast(16, tmp_path).memory_mb(candidate(8)) == runtime.machine_cores()

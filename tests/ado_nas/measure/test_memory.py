@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import pytest
 
-from ado_nas.measure.memory import peak, process_bytes
+from ado_nas import runtime
+from ado_nas.diffusion.levels import karras_levels
+from ado_nas.measure import speed
+from ado_nas.measure.memory import Peak, peak, process_bytes
+from ado_nas.modelfolder import Model
+from ado_nas.models.unet import build_unet
+from ado_nas.specs import SamplerSpec, UNetSpec
 
 MEGA = 250_000  # float32 elements in 10^6 bytes
 
@@ -41,3 +49,21 @@ def test_process_footprint_holds_what_the_call_touched() -> None:
     found = peak(call)
     assert found.process_mb > 300
     assert found.process_mb >= before * 0.5
+
+
+def test_sampling_is_measured_with_all_cores_as_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch, own_lock: object
+) -> None:
+    monkeypatch.setenv("ADO_CORES", "1")
+    unet = build_unet(UNetSpec(resolution=8, widths=(8, 16), head_dim=8))
+    seen: list[int] = []
+
+    def watched(call: Callable[[], mx.array], own_bytes: int) -> Peak:
+        seen.append(runtime.cores())
+        return peak(call, own_bytes)
+
+    monkeypatch.setattr(speed, "peak", watched)
+    model = Model(unet, SamplerSpec("ddim", "karras", 2), karras_levels(2, 0.05, 20.0), {})
+    found = speed.peak_memory(model, "ddim", model.levels, 1.0, 2)
+    assert seen == [runtime.machine_cores()] and found["peak_memory_mb"] > 0
+    assert runtime.cores() == 1

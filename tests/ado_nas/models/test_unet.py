@@ -248,3 +248,10 @@ def randomized(model: nn.Module, seed: int) -> nn.Module:
 
 
 ONES = mx.ones((1, 16))
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(10.0, 1e-3), (300.0, 0.1), (5.0, 0.0)])
+def test_norm_of_nearly_constant_maps_is_finite(mean: float, deviation: float) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, 8, 8, 16)).astype(np.float32)
+    found = GroupNorm(4, 16)(mx.array(mean + deviation * noise))
+    assert bool(mx.isfinite(found).all())

@@ -105,6 +105,18 @@ def test_plan_is_predicted_where_the_budget_is_given_and_holds() -> None:
     assert plan["predicted_mb"] == pytest.approx(plan["measured_mb"], rel=0.5)
 
 
+def test_step_of_more_than_one_network_is_planned_without_a_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predicted = []
+    for rough in (0, None):
+        monkeypatch.setattr(budget, "_rough", lambda *_, rough=rough: rough)
+        with accounting() as account:
+            held(stepper(), batch())
+        predicted += [plan["predicted_mb"] for plan in account.facts()["plans"]]
+    assert predicted[0] is None and predicted[1] > 0
+
+
 def test_a_small_budget_is_refused_with_what_would_do() -> None:
     with accounting(1), pytest.raises(OutOfMemory, match=r"too small for batch 1.*or more"):
         held(stepper(), batch())

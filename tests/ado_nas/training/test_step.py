@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 import pytest
 
+from ado_nas import runtime
 from ado_nas.errors import Diverged
 from ado_nas.models.unet import build_unet, named_parameters
 from ado_nas.specs import UNetSpec
@@ -56,28 +54,34 @@ def test_split_gradients_agree_with_the_whole_batch() -> None:
     )
 
 
-@pytest.mark.parametrize("way", [Way(), Way(rows=4)])
+@pytest.mark.parametrize(
+    ("size", "way", "streams"),  # of each part, and of the batch as a whole at last
+    [
+        (8, Way(), [2]),
+        (7, Way(), [1]),
+        (8, Way(rows=4), [2, 2, 2]),
+        (8, Way(rows=1), [*[1] * 8, 2]),
+    ],
+)
 def test_streams_and_blas_threads_do_not_share_cores(
-    way: Way, monkeypatch: pytest.MonkeyPatch
+    size: int, way: Way, streams: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    seen: list[int] = []
+    computed = mx.eval
 
-    @contextlib.contextmanager
-    def training_threads() -> Iterator[None]:
-        said.append("held")
-        yield
-        said.append("free")
+    def watched(*arrays: object) -> None:
+        seen.append(runtime.threads())
+        computed(*arrays)
 
-    def computed(*_: object) -> None:
-        said.append("computed")
-
-    monkeypatch.setattr(step, "training_threads", training_threads)
-    monkeypatch.setattr(step.mx, "eval", computed)
     stepper = Stepper(build_unet(SPEC), loss, lambda _: mx.array(1e-3), ema_decay=0.0)
-    stepper.ways[8, 8, 8, 1] = way
-    said.clear()
-    stepper(*batch())
-    assert "computed" in said and (said[0], said[-1]) == ("held", "free")
+    stepper.ways[size, 8, 8, 1] = way
+    arrays, before = batch(size=size), runtime.threads()
+    monkeypatch.setattr(step.mx, "eval", watched)
+    stepper(*arrays)
+    most = runtime.cores() if runtime.info()["blas"] != "bundled" else 1
+    two = len(runtime.batch_streams()) > 1
+    assert seen == [1 if two and count > 1 else most for count in streams]
+    assert runtime.threads() == before
 
 
 def test_step_agrees_with_adam_of_mlx() -> None:
