@@ -14,8 +14,9 @@ from typing import Any
 from ado_nas import data
 from ado_nas.data import pyramid
 from ado_nas.errors import AdoNasError, ConfigError, SpecError, nearest
+from ado_nas.files import read_json
 from ado_nas.optimization import OptimizationSpec
-from ado_nas.specs import DistillationSpec, TaskSpec, from_dict
+from ado_nas.specs import DistillationSpec, TaskSpec, UNetSpec, from_dict
 from objectives.scores import Limits
 from search_spaces.candidate import build
 from search_spaces.curriculum import followed
@@ -217,7 +218,7 @@ def check(config: SearchConfig) -> SearchConfig:
 
 def _check_choices(config: SearchConfig) -> None:
     """Build each choice once, for a draw that cannot be built would end the search."""
-    space, about = config.space, (config.task.teacher.unet, config.distillation)
+    space, about = config.space, (_network(config.task), config.distillation)
     first = {d.name: d.choices[0] for d in space.dimensions}
     for params in (first, *anchors(space)):
         build(space, params, *about)
@@ -229,15 +230,26 @@ def _check_choices(config: SearchConfig) -> None:
                 raise ConfigError(f"space.{dimension.name} {choice!r}: {error}") from error
 
 
+def _network(task: TaskSpec) -> UNetSpec:
+    """The teacher that students are made after: the one given, where it lies here."""
+    if not task.teacher_folder:
+        return task.teacher.unet
+    from ado_nas.modelfolder import SPEC  # imports MLX
+
+    given = read_json(Path(task.teacher_folder) / SPEC)
+    return task.teacher.unet if given is None else from_dict(UNetSpec, given)
+
+
 def _check_resolutions(config: SearchConfig) -> None:
     task, space = config.task, config.space
-    for pattern in set(space.curriculum) - set(followed(space, task.teacher.unet)):
+    unet = _network(task)
+    for pattern in set(space.curriculum) - set(followed(space, unet)):
         raise ConfigError(
             f"space.curriculum {pattern!r}: no network of this space can be trained so at "
-            f"{task.teacher.unet.resolution} px; leave it out"
+            f"{unet.resolution} px; leave it out"
         )
     if task.supernet.iterations:
-        task.supernet.curriculum.check(task.teacher.unet)
+        task.supernet.curriculum.check(unet)
     for side in task.quality.resolutions:
         pyramid.check(task.data.resolution, side)
 

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from ado_nas.errors import AdoNasError
+from ado_nas.files import write_json
+from ado_nas.specs import to_dict
 from search_spaces.candidate import build
 from search_spaces.space import DIMENSIONS, anchors
 from studies.config import SearchConfig, presets, resolve
@@ -141,6 +143,18 @@ def test_resolve_refuses_in_one_line_when_a_flag_cannot_be(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_choices_are_checked_against_the_teacher_that_is_given(tmp_path: Path) -> None:
+    flags = {"data": "shapes", "resolution": 32}
+    assert resolve("digits-wide", flags=flags)
+    teacher = resolve("shapes32").task.teacher.unet
+    write_json(tmp_path / "spec.json", to_dict(teacher))
+    with pytest.raises(AdoNasError, match="nested networks"):
+        resolve("digits-wide", flags={**flags, "teacher": str(tmp_path)})
+    assert resolve("shapes32", flags={"teacher": str(tmp_path)})
+    elsewhere = str(tmp_path / "of another machine")
+    assert resolve("digits-wide", flags={**flags, "teacher": elsewhere})
 
 
 def test_weight_of_maps_that_no_network_has_is_refused() -> None:
