@@ -101,7 +101,7 @@ def build_bank(
     Raises:
         Diverged: a state is not finite.
     """
-    key = bank_key(spec, teacher.card["weights_sha256"])
+    key = bank_key(spec, digest(teacher.card["weights_sha256"], teacher.unet.spec.hash))
     with building(cache / key) as folder:
         meta = _valid(folder, key)
         if meta is None:

@@ -107,6 +107,13 @@ def test_key_changes_with_every_setting(change: dict[str, object]) -> None:
     assert bank_key(SPEC, "u") != bank_key(SPEC, "t")
 
 
+def test_key_changes_with_what_the_weights_mean(tmp_path: Path) -> None:
+    one = teacher()
+    other = dataclasses.replace(one, unet=build_unet(dataclasses.replace(UNET, activation="gelu")))
+    small = dataclasses.replace(SPEC, count=2, levels=2)
+    assert build_bank(small, one, tmp_path).key != build_bank(small, other, tmp_path).key
+
+
 def test_nearest_indices_rise_and_end_at_the_last() -> None:
     grid = karras_levels(20, 0.02, 40.0)
     for count in range(1, 21):
