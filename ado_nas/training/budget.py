@@ -74,12 +74,13 @@ class Account:
         """
         way, predicted = self._chosen(stepper, batch)
         rows = batch[0].shape[0]
+        before = self.plans.get(batch[0].shape, {})  # of a network that was changed since
         self.plans[batch[0].shape] = {
             "shape": list(batch[0].shape),
             "rows": way.rows or rows,
             "checkpointing": way.recompute,
             "predicted_mb": predicted and round(predicted / 1e6, 3),
-            "measured_mb": 0.0,
+            "measured_mb": before.get("measured_mb", 0.0),
         }
         return way
 

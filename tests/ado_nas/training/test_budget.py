@@ -117,6 +117,15 @@ def test_step_of_more_than_one_network_is_planned_without_a_budget(
     assert predicted[0] is None and predicted[1] > 0
 
 
+def test_peak_is_the_highest_of_all_networks_that_a_student_was() -> None:
+    with accounting() as account:
+        held(stepper(), batch())
+        account.measured(SHAPE, 10**12)
+        held(stepper(), batch())
+    (plan,) = account.facts()["plans"]
+    assert plan["measured_mb"] == 10**6
+
+
 def test_a_small_budget_is_refused_with_what_would_do() -> None:
     with accounting(1), pytest.raises(OutOfMemory, match=r"too small for batch 1.*or more"):
         held(stepper(), batch())
