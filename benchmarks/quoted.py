@@ -88,8 +88,9 @@ def _workers(result: Any) -> Iterator[tuple[str, str]]:
 
 
 def _schedules(result: Any) -> Iterator[tuple[str, str]]:
-    each = (f"{of['nfe']} on `{name}`" for name, of in result["fewest"].items())
-    yield "evaluations that keep 0.95 of the reference's 50, no weight trained", ", ".join(each)
+    each = (f"{of['nfe']} on `{name}`" for name, of in result["fewest"].items() if of)
+    what = "fewest evaluations that keep 0.95 of the reference's 50, its 95% interval above that"
+    yield f"{what}, no weight trained", ", ".join(each)
 
 
 def _adaptive(result: Any) -> Iterator[tuple[str, str]]:

@@ -97,7 +97,8 @@ def told(rows: Sequence[Row]) -> dict[str, Any]:
     Returns:
         ratios: of each learned gap at 5 and 6 evaluations to that of the solver's best closed
         form; worse: those, at any number, that are worse beyond the interval; fewest: by data
-        the fewest evaluations that keep 0.95 of the reference. All by confirmed figures.
+        the fewest evaluations that keep 0.95 of the reference, with the whole 95% interval. All
+        by confirmed figures.
     """
     kept = "data", "solver", "nfe", "schedule", "levels_only", "against", *RATIO
     ratios = [{k: r[k] for k in kept} for r in rows if r.get("ratio_interval")]
@@ -167,7 +168,8 @@ def _rows(found: Comparison, name: str, solver: str, nfe: int) -> list[Row]:
 
 
 def _fewest(rows: Sequence[Row]) -> Row | None:
-    good = [r for r in rows if r.get("confirmed") and r["confirmed"]["retention"] >= KEPT]
+    judged = [r for r in rows if r.get("confirmed")]
+    good = [r for r in judged if (r["confirmed"]["retention_interval"] or (0.0,))[0] >= KEPT]
     if not good:
         return None
     best = min(good, key=lambda r: (r["nfe"], -r["confirmed"]["retention"]))

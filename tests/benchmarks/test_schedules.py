@@ -106,6 +106,24 @@ def test_steps_by_content_stand_beside_fixed_schedules(workspace: Path, task: Ta
     assert -1 <= row["foretold"] <= 1
 
 
+def test_fewest_evaluations_keep_the_quality_with_the_whole_interval() -> None:
+    def row(nfe: int, kept: float, interval: tuple[float, float] | None) -> dict[str, Any]:
+        about = {"data": "digits", "solver": "ddim", "schedule": "direct", "nfe": nfe}
+        return {**about, "confirmed": {"retention": kept, "retention_interval": interval}}
+
+    unsure, lost = row(3, 1.2, (0.9, 1.5)), row(2, 0.0, None)
+    rows = [
+        row(5, 2.0, (1.5, 2.5)),
+        lost,
+        unsure,
+        row(4, 1.0, (0.95, 1.1)),
+        row(4, 0.99, (0.96, 1)),
+    ]
+    found = schedules.told([*rows, {"data": "shapes16", "confirmed": None}])["fewest"]
+    assert (found["digits"]["nfe"], found["digits"]["retention"]) == (4, 1.0)
+    assert found["shapes16"] is None
+
+
 def canned(nfe: float, gap: float, *replicates: float) -> adaptive._Judged:
     generated: Any = SimpleNamespace(generated=list(replicates))
     return adaptive._Judged(nfe, gap, (gap, gap), generated)
