@@ -77,7 +77,7 @@ def _pruner(result: Any) -> Iterator[tuple[str, str]]:
 
 def _workers(result: Any) -> Iterator[tuple[str, str]]:
     rates = {(row["workers"], row["streams"]): row["trials_per_hour"] for row in result["rows"]}
-    default = tuple(result["default"].values())
+    default = result["default"]["workers"], result["default"]["streams"]
     ratios = (f"{rates[default] / rates[1, streams]:.1f}" for streams in (1, 2))
     yield (
         "trials an hour by the default ({} workers of {} stream each) beside one worker of one "

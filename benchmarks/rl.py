@@ -141,22 +141,17 @@ def _judged(arena: Arena, made: Made) -> dict[str, Any]:
 
 def _verdict(found: list[dict[str, Any]], floor: float) -> dict[str, Any]:
     by_case = {(f["row"]["seed"], f["row"]["policy"]): f for f in found}
+    ppo = {seed: own for (seed, policy), own in by_case.items() if policy == "ppo"}
     verdict: dict[str, Any] = {"ppo_against": {}, "above_random": None, "above_uniform": None}
     for other in OTHERS:
-        pairs = [
-            (own, by_case[seed, other])
-            for (seed, policy), own in by_case.items()
-            if policy == "ppo" and (seed, other) in by_case
-        ]
+        both = [seed for seed in ppo if (seed, other) in by_case]
+        pairs = [(ppo[seed], by_case[seed, other]) for seed in both]
         if not pairs:
             continue
         verdict["ppo_against"][other] = _against(pairs, floor)
-        if f"above_{other}" in verdict:
-            whole = len(pairs) == sum(policy == "ppo" for _, policy in by_case)
-            verdict[f"above_{other}"] = (
-                all(own["row"][k] < its["row"][k] for own, its in pairs for k in ("gap", "error"))
-                if whole
-                else None
+        if f"above_{other}" in verdict and len(pairs) == len(ppo):
+            verdict[f"above_{other}"] = all(
+                own["row"][k] < its["row"][k] for own, its in pairs for k in ("gap", "error")
             )
     return verdict
 

@@ -179,11 +179,6 @@ def check(config: SearchConfig) -> SearchConfig:
             f"finalist_seeds {config.finalist_seeds}: give at least 2, for one has no spread; or "
             "finalists 0 for none"
         )
-    if config.task.memory_budget_mb < 0:
-        raise ConfigError(
-            f"memory_budget_mb {config.task.memory_budget_mb}: give a positive number, or leave "
-            "it out for a share of this device's"
-        )
     for name, limit in dataclasses.asdict(config.limits).items():
         if limit is not None and not 0 <= limit < math.inf:
             raise ConfigError(f"{name} {limit}: give a positive number, or leave it out")
@@ -206,8 +201,9 @@ def check(config: SearchConfig) -> SearchConfig:
             f"{config.task.teacher.unet.resolution}; make them equal (--resolution sets both)"
         )
     data.check(config.task.data)
-    _check_resolutions(config)
-    _check_choices(config)
+    unet = _network(config.task)
+    _check_resolutions(config, unet)
+    _check_choices(config, unet)
     if max(config.space.steps) > config.task.trajectories.levels:
         raise ConfigError(
             f"space.steps {max(config.space.steps)}: students learn from trajectories of "
@@ -216,9 +212,9 @@ def check(config: SearchConfig) -> SearchConfig:
     return config
 
 
-def _check_choices(config: SearchConfig) -> None:
+def _check_choices(config: SearchConfig, unet: UNetSpec) -> None:
     """Build each choice once, for a draw that cannot be built would end the search."""
-    space, about = config.space, (_network(config.task), config.distillation)
+    space, about = config.space, (unet, config.distillation)
     first = {d.name: d.choices[0] for d in space.dimensions}
     for params in (first, *anchors(space)):
         build(space, params, *about)
@@ -240,9 +236,8 @@ def _network(task: TaskSpec) -> UNetSpec:
     return task.teacher.unet if given is None else from_dict(UNetSpec, given)
 
 
-def _check_resolutions(config: SearchConfig) -> None:
+def _check_resolutions(config: SearchConfig, unet: UNetSpec) -> None:
     task, space = config.task, config.space
-    unet = _network(task)
     for pattern in set(space.curriculum) - set(followed(space, unet)):
         raise ConfigError(
             f"space.curriculum {pattern!r}: no network of this space can be trained so at "

@@ -103,12 +103,11 @@ class Shop:
 
     def _speed(self, folder: Path) -> dict[str, Any]:
         """Latency and memory of the student in a folder, measured once by the reference's time."""
-        batch = self.bench.task.latency_batch
-        yard = yardstick(self.bench, self.references[0])
-        step = None if yard is None else yard.ms
-        path = folder / f"speed-{digest(batch, timed_on(), step)}.json"
+        batch, reference = self.bench.task.latency_batch, self.references[0]
+        path = folder / f"speed-{digest(batch, timed_on(), reference.get('step_ms'))}.json"
         found = read_json(path)
         if found is None:
+            yard = yardstick(self.bench, reference)
             found = sampling_figures(load_model(folder), batch, yard)
             write_json(path, found)
         assert isinstance(found, dict)
