@@ -549,6 +549,7 @@ def sample(
 @app.command()
 def doctor(
     preset: Annotated[str | None, typer.Option(help="Plan its teacher's training.")] = None,
+    data: Annotated[str | None, typer.Option(help="Plan a teacher's of these images.")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Plan this one's: named as for `sample`."),
@@ -572,10 +573,10 @@ def doctor(
     from reports import terminal
 
     patient = None
-    if preset and model:
-        raise ConfigError(f"--preset {preset} and --model {model}: give one of them")
-    if preset or model:
-        patient = _patient(preset, model, resolution, storage, workspace)
+    if model and (preset or data):
+        raise ConfigError(f"--model {model}: give it, or a teacher's --preset or --data")
+    if preset or data or model:
+        patient = _patient(preset, data, model, resolution, storage, workspace)
         patient = dataclasses.replace(
             patient,
             batch=batch or patient.batch,
@@ -583,7 +584,9 @@ def doctor(
             tables=workspace / "cache" / "operators",
         )
     elif resolution or batch or memory_budget_mb:
-        raise ConfigError("--resolution, --batch and --memory-budget-mb need --preset or --model")
+        raise ConfigError(
+            "--resolution, --batch and --memory-budget-mb need --preset, --data or --model"
+        )
     found = examine(patient)
     if as_json:
         return _json(found)
@@ -832,6 +835,7 @@ def _recorded_folder(study: str, number: int, storage: str | None, workspace: Pa
 
 def _patient(
     preset: str | None,
+    data: str | None,
     model: str | None,
     resolution: int | None,
     storage: str | None,
@@ -854,7 +858,7 @@ def _patient(
         )
     from studies.config import resolve
 
-    task = resolve(preset, None, {"resolution": resolution}).task
+    task = resolve(preset, None, {"data": _data_name(data), "resolution": resolution}).task
     return Patient(task.teacher.unet, task.teacher.batch, sampled=task.quality.batch)
 
 

@@ -26,6 +26,7 @@ EXTRAS = {
     "interop": ("diffusers", "checks against Diffusers' schedulers"),
     "postgresql": ("psycopg", "studies on PostgreSQL, for several machines"),
     "gp": ("torch", "`search --sampler gp`, a Gaussian process"),
+    "rl": ("stable_baselines3", "policies that choose steps by reinforcement learning"),
     "grpc": ("grpc", "many workers on one database, by `proxy`"),
     "s3": ("boto3", "files of a study in a bucket, for several machines"),
 }

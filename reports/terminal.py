@@ -34,7 +34,7 @@ def table(rows: list[dict[str, Any]]) -> None:
 def cell(value: Any) -> str:
     """One value as people read it."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
     return "-" if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ado_nas.errors import StudyError
-from ado_nas.specs import digest, to_dict
+from ado_nas.specs import to_dict
 from studies.config import SearchConfig
 
 FREE = (
@@ -59,11 +59,6 @@ def surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:
     environment = facts.get("environment", {})
     device = {k: environment[k] for k in DEVICE if k in environment}
     return dict(_leaves({"device": device, "digest": dict(facts.get("digests", {}))}))
-
-
-def fingerprint(config: SearchConfig, facts: Mapping[str, Any]) -> str:
-    """Twelve hex digits that runs of one study share."""
-    return digest(settings(config), surroundings(facts))
 
 
 def refuse_changes(

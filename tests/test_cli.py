@@ -252,9 +252,24 @@ def test_doctor_plans_a_model_as_its_card_says_it_was_trained(
 ) -> None:
     unet = build_unet(UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)))
     save_model(tmp_path, unet, SamplerSpec(), karras_levels(2, 0.1, 1.0), card)
-    found = cli._patient(None, str(tmp_path), None, None, tmp_path)
+    found = cli._patient(None, None, str(tmp_path), None, None, tmp_path)
     assert (found.batch, found.alone, found.sampled) == (batch, alone, 100)
     assert found.spec == unet.spec
+
+
+def test_doctor_plans_the_training_of_a_folder_s_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    words = ("doctor", "--data", str(tmp_path), "--json")
+    for more, side in [((), 16), (("--preset", "folder", "--resolution", "32"), 32)]:
+        code, out, _ = call(monkeypatch, capsys, *words, *more)
+        assert (code, json.loads(out)["plan"]["resolution"]) == (0, side)
+    code, _, err = call(monkeypatch, capsys, *words, "--model", "digits:best")
+    assert (code, err) == (
+        2, "error: --model digits:best: give it, or a teacher's --preset or --data\n"
+    )  # fmt: skip
 
 
 def test_dry_run_plans_without_touching_the_workspace(

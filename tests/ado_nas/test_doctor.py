@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def test_real_device_is_probed_and_its_memory_told(
     assert found["probe"]["silu against relu"] > 0
     assert 0 < found["memory"]["budget_gb"] <= found["memory"]["total_gb"]
     assert not any(FAKE in line for line in found["recommendations"])
+
+
+def test_every_extra_is_told_of() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"])
+    assert extras - set(doctor.EXTRAS) == {"cuda12", "cuda13"}  # told of where there is a GPU
+    assert extras >= set(doctor.EXTRAS)
 
 
 @pytest.mark.parametrize("budget", [-5.0, math.nan, math.inf])

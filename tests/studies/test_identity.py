@@ -6,7 +6,7 @@ import pytest
 
 from ado_nas.errors import StudyError
 from studies.config import SearchConfig
-from studies.identity import fingerprint, free_name, refuse_changes, settings, surroundings
+from studies.identity import free_name, refuse_changes, settings, surroundings
 
 Make = Callable[..., SearchConfig]
 FACTS = {"environment": {"device": "a", "python": "3.11"}, "digests": {"data": "1"}}
@@ -19,10 +19,10 @@ FACTS = {"environment": {"device": "a", "python": "3.11"}, "digests": {"data": "
         {"study": "other"}, {"storage": "journal:///x"}, {"track": True}, {"startup": 3},
     ],
 )  # fmt: skip
-def test_fingerprint_stays_when_what_may_change_changes(
+def test_what_may_change_is_none_of_the_settings_that_are_compared(
     make_config: Make, fields: dict[str, object]
 ) -> None:
-    assert fingerprint(make_config(**fields), FACTS) == fingerprint(make_config(), FACTS)
+    assert settings(make_config(**fields)) == settings(make_config())
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,8 @@ def test_fingerprint_stays_when_what_may_change_changes(
         {"evaluator": "another"}, {"task": {"latency_batch": 1}},
     ],
 )  # fmt: skip
-def test_fingerprint_changes_when_what_results_depend_on_changes(
-    make_config: Make, fields: dict[str, object]
-) -> None:
-    assert fingerprint(make_config(**fields), FACTS) != fingerprint(make_config(), FACTS)
+def test_what_results_depend_on_is_compared(make_config: Make, fields: dict[str, object]) -> None:
+    assert settings(make_config(**fields)) != settings(make_config())
 
 
 def test_surroundings_are_device_and_digests_only() -> None:
