@@ -72,7 +72,9 @@ def search(
     data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     channels: Channels = None,
-    teacher: Annotated[str | None, typer.Option(help="A model to imitate.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="To imitate: a folder, or STUDY:teacher.")
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Its name; the preset's if left out.")] = None,
     trials: Annotated[int | None, typer.Option(help="Candidates to train, in total.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds until no trial starts.")] = None,
@@ -173,7 +175,9 @@ def optimize(
     data: Annotated[str | None, typer.Option(help="digits, patches, shapes, or a folder.")] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     channels: Channels = None,
-    teacher: Annotated[str | None, typer.Option(help="The model to optimize.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="To optimize: a folder, or STUDY:teacher.")
+    ] = None,
     target_steps: Annotated[int | None, typer.Option(help="Network evaluations wanted.")] = None,
     quality_threshold: Annotated[
         float | None, typer.Option(help="Least retention that passes, above 0, at most 1.")
@@ -426,7 +430,9 @@ def dashboard(
 
 @app.command()
 def schedule(
-    model: Annotated[str, typer.Argument(help="STUDY:teacher, STUDY:supernet, or a folder.")],
+    model: Annotated[
+        str, typer.Argument(help="STUDY:teacher, STUDY:supernet, or a teacher's folder.")
+    ],
     solvers: Annotated[
         str, typer.Option(help="With commas; generalized learns corrections, too.")
     ] = "ddim,dpmpp_2m,ipndm_3",
