@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 import signal
 import sys
@@ -193,6 +192,10 @@ def optimize(
     ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Of one stage.")] = None,
     seed: Annotated[int | None, typer.Option(help="What random draws start from.")] = None,
+    memory_budget_mb: Annotated[
+        float | None,
+        typer.Option(help="What a process may take; a share of the device's if left out."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A copy of the model folder goes here.")] = None,
     storage: Storage = None,
     workspace: Workspace = DEFAULT,
@@ -220,6 +223,7 @@ def optimize(
         "data": _data_name(data),
         "resolution": resolution,
         "channels": channels,
+        "memory_budget_mb": memory_budget_mb,
         "task.teacher_folder": _teacher(teacher, storage, workspace),
         **{f"optimization.{name}": value for name, value in names.items()},
     }
@@ -561,6 +565,7 @@ def doctor(
         typer.Option(help="Plan this one's: named as for `sample`."),
     ] = None,
     resolution: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
+    channels: Channels = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a training step.")] = None,
     memory_budget_mb: Annotated[
         float | None,
@@ -582,17 +587,16 @@ def doctor(
     if model and (preset or data):
         raise ConfigError(f"--model {model}: give it, or a teacher's --preset or --data")
     if preset or data or model:
-        patient = _patient(preset, data, model, resolution, storage, workspace)
+        flags = {"data": _data_name(data), "resolution": resolution, "channels": channels}
+        patient = _patient(preset, flags, model, storage, workspace)
         patient = dataclasses.replace(
             patient,
             batch=batch or patient.batch,
             budget_mb=memory_budget_mb or 0.0,
             tables=workspace / "cache" / "operators",
         )
-    elif resolution or batch or memory_budget_mb:
-        raise ConfigError(
-            "--resolution, --batch and --memory-budget-mb need --preset, --data or --model"
-        )
+    elif resolution or channels or batch or memory_budget_mb:
+        raise ConfigError("give --preset, --data or --model, too: there is nothing to plan")
     found = examine(patient)
     if as_json:
         return _json(found)
@@ -746,18 +750,9 @@ def _fail(message: str, code: int) -> None:
 
 
 def _json(value: dict[str, Any]) -> None:
-    print(json.dumps(_strict(value), indent=2, allow_nan=False))
+    from ado_nas.files import strict
 
-
-def _strict(value: Any) -> Any:
-    """Plain JSON values; what is not finite is null, as JSON has no word for it."""
-    if isinstance(value, dict):
-        return {str(k): _strict(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    print(json.dumps(strict(value), indent=2, allow_nan=False))
 
 
 def _print_dataset(manifest: dict[str, Any], path: Path, as_json: bool) -> None:
@@ -841,9 +836,8 @@ def _recorded_folder(study: str, number: int, storage: str | None, workspace: Pa
 
 def _patient(
     preset: str | None,
-    data: str | None,
+    flags: dict[str, Any],
     model: str | None,
-    resolution: int | None,
     storage: str | None,
     workspace: Path,
 ) -> Patient:
@@ -857,14 +851,14 @@ def _patient(
         spec, drawn = loaded.unet.spec, loaded.card.get("candidate")
         trained = drawn["distillation"] if drawn else loaded.card.get("training", {})
         return Patient(
-            dataclasses.replace(spec, resolution=resolution or spec.resolution),
+            dataclasses.replace(spec, resolution=flags["resolution"] or spec.resolution),
             trained.get("batch", DistillationSpec().batch),
             alone=not drawn,
             sampled=QualitySpec().batch,
         )
     from studies.config import resolve
 
-    task = resolve(preset, None, {"data": _data_name(data), "resolution": resolution}).task
+    task = resolve(preset, None, flags).task
     return Patient(task.teacher.unet, task.teacher.batch, sampled=task.quality.batch)
 
 

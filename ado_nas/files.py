@@ -6,8 +6,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ def write_json(path: Path, value: Any) -> None:
     """Write plain values as indented JSON, atomically."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def strict(value: Any) -> Any:
+    """Only what JSON has: names as text, tuples as lists, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def read_json(path: Path) -> Any:

@@ -21,7 +21,7 @@ def main(joined: Joined, names: Sequence[str]) -> None:
         found = joined([json.loads(Path(name).read_text()) for name in names])
     except OSError as error:
         sys.exit(_refused(f"{error.filename}: {error.strerror}"))
-    except (ValueError, KeyError, AdoNasError) as error:
+    except (ValueError, KeyError, TypeError, AdoNasError) as error:
         sys.exit(_refused(f"not to be joined: {error}"))
     print(json.dumps(found, indent=2))
 

@@ -384,8 +384,8 @@ def remeasure(
     task: TaskSpec,
     workspace: Path,
     folders: list[Path],
-    progress: Progress = silent,
-    facts: Mapping[str, Any] | None = None,
+    progress: Progress,
+    facts: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Score model folders on other noise and the other half of the held-out images.
 
@@ -394,8 +394,7 @@ def remeasure(
         workspace: its cache is used.
         folders: of finished students.
         progress: told after each.
-        facts: of the study, as `prepare` returned them, by whose reference latencies are timed;
-            of the reference here if left out.
+        facts: of the study, as `prepare` returned them, by whose reference latencies are timed.
 
     Returns:
         One entry a folder, as `EvaluationModule.remeasure` promises.
@@ -405,11 +404,8 @@ def remeasure(
     """
     with accounting(task.memory_budget_mb):
         bench = open_bench(task, workspace)
-        known = dict(facts or {})
-        _check_digests(bench, known.get("digests", {}))
-        if "reference" not in known:
-            known = measure_reference(bench, workspace, silent)
-        return _measured_again(bench, workspace, known, folders, progress)
+        _check_digests(bench, facts.get("digests", {}))
+        return _measured_again(bench, workspace, dict(facts), folders, progress)
 
 
 def _measured_again(

@@ -56,7 +56,7 @@ def commands(record: StudyRecord, workspace: Path) -> list[tuple[str, str]]:
         drawn = ["--count", "40", "--seed", "0", "--out", "pick.png"]
         found += [
             ("Everything about the pick", ["show", record.name, "--trial", number, *stored]),
-            ("Draw images with the pick", ["sample", f"{record.name}:{number}", *drawn, *where]),
+            ("Draw images with the pick", ["sample", f"{record.name}:{number}", *drawn, *stored]),
         ]
     found.append(("Browse the trials", ["dashboard", *stored]))
     return [(purpose, shlex.join(["python", "cli.py", *words])) for purpose, words in found]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import http.client
 import os
 import socket
@@ -24,6 +25,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from ado_nas.errors import ConfigError, StudyError
 
 HOST, PORT = "127.0.0.1", 8080
+ANSWER_SECONDS = 60
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -51,7 +53,6 @@ def run(
     host: str = HOST,
     port: int = PORT,
     announce: Callable[[str], None] = print,
-    wait_s: float = 60.0,
 ) -> int:
     """Serve a dashboard until Ctrl-C, announcing its URL once it answers.
 
@@ -61,7 +62,6 @@ def run(
         host: the address to listen on.
         port: the TCP port; 0 takes a free one.
         announce: called with the URL as soon as a browser can open it.
-        wait_s: how long it may take to answer.
 
     Returns:
         0 after Ctrl-C, else the server's own exit status.
@@ -76,7 +76,7 @@ def run(
     process = _start([*dashboard_command(storage_url, artifacts, host, port), "--until-eof"])
     here = HOST if host in EVERYWHERE else host
     try:
-        _await_answer(process, here, port, wait_s)
+        _await_answer(process, here, port)
         announce(f"http://{f'[{here}]' if ':' in here else here}:{port}/dashboard/")
         return process.wait()
     except KeyboardInterrupt:
@@ -103,9 +103,10 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
+            taken = error.errno == errno.EADDRINUSE and port < 65535
+            hint = f"try --port {port + 1}" if taken else "give another --host or --port"
             raise ConfigError(
-                f"cannot listen on {host} port {port}: {error.strerror or error}; "
-                f"try --port {port + 1}"
+                f"cannot listen on {host} port {port}: {error.strerror or error}; {hint}"
             ) from error
         found: int = probe.getsockname()[1]
         return found
@@ -179,10 +180,11 @@ def _serve(storage_url: str, artifacts: Path, host: str, port: int) -> None:
 
 def _check_exists(storage_url: str) -> None:
     """Refuse a file that is not there: opening it would make an empty one."""
-    for scheme in ("sqlite:///", "journal:///"):
-        file = storage_url.removeprefix(scheme).partition("?")[0]
-        if storage_url.startswith(scheme) and not Path(file).is_file():
-            raise StudyError(f"no studies at {file}; run a search first, or give its --workspace")
+    from studies.storage import stored_file  # Optuna takes a second to import
+
+    file = stored_file(storage_url)
+    if file is not None and not file.is_file():
+        raise StudyError(f"no studies at {file}; run a search first, or give its --workspace")
 
 
 def _exit_at_eof() -> None:
@@ -203,8 +205,8 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _await_answer(process: subprocess.Popen[str], host: str, port: int, wait_s: float) -> None:
-    end = time.monotonic() + wait_s
+def _await_answer(process: subprocess.Popen[str], host: str, port: int) -> None:
+    end = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
             said = (process.stderr.read() if process.stderr else "").strip().splitlines()
@@ -216,7 +218,7 @@ def _await_answer(process: subprocess.Popen[str], host: str, port: int, wait_s: 
             return
         time.sleep(0.1)
     raise StudyError(
-        f"the dashboard did not answer on {host} port {port} within {wait_s:g} s; try again"
+        f"the dashboard did not answer on {host} port {port} within {ANSWER_SECONDS} s; try again"
     )
 
 

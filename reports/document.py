@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ado_nas.files import replacing, strict
 from reports.hypervolume import history
 from reports.measurements import searched
 from reports.predictions import errors
@@ -47,7 +45,8 @@ def document(record: StudyRecord) -> dict[str, Any]:
         "digests": record.digests,
         "config": record.config,
     }
-    return {key: _strict(value) for key, value in whole.items()}
+    found: dict[str, Any] = strict(whole)
+    return found
 
 
 def write_json(record: StudyRecord, path: Path) -> Path:
@@ -60,10 +59,9 @@ def write_json(record: StudyRecord, path: Path) -> Path:
     Returns:
         The path written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(document(record), indent=1, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
     return path
 
 
@@ -84,14 +82,3 @@ def _trial(record: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
         "on_front": trial.number in record.front,
         **{name: scores.get(name) for name in names},
     }
-
-
-def _strict(value: Any) -> Any:
-    """Only what JSON has: names as text, tuples as lists, null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(k): _strict(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

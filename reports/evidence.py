@@ -72,13 +72,13 @@ def reproduce(record: StudyRecord, workspace: Path) -> Html:
 
 
 def environment(record: StudyRecord) -> Html:
-    """Where it ran, the digests of what went in, and the resolved settings.
+    """Where it ran, the reference, the digests of what went in, and the resolved settings.
 
     Args:
         record: the study.
 
     Returns:
-        Three tables that open on demand.
+        Tables that open on demand.
     """
     parts = (
         ("Environment", record.environment),

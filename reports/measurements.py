@@ -47,8 +47,17 @@ def has_scores(trial: TrialRecord) -> bool:
 
 
 def cost(trial: TrialRecord, name: str) -> float | None:
-    """The latency in ms or the size in MB of any trial, or None where it ended before that."""
+    """Latency in ms, or size or peak memory in MB, of any trial; None where it has none."""
     return real({**trial.attributes, **trial.values}, name)
+
+
+def role(record: StudyRecord, trial: TrialRecord) -> str:
+    """What a trial is drawn and called as, by name of `reports.palette.ROLES`."""
+    if trial.number in record.front:
+        return "front"
+    if trial.state not in ("complete", "running"):
+        return "stopped"
+    return "dominated" if trial.feasible else "infeasible"
 
 
 def searched(record: StudyRecord, trial: TrialRecord) -> Measurements | None:

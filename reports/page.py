@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ado_nas.files import check_place
+from ado_nas.files import check_place, replacing
 from reports import (
     charts,
     evidence,
@@ -91,9 +90,8 @@ def write_report(
     drawn = _draw(record)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "report.html"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(_page(record, folder, workspace, drawn), encoding="utf-8")
-    os.replace(temporary, target)
+    with replacing(target) as partial:
+        partial.write_text(_page(record, folder, workspace, drawn), encoding="utf-8")
     csv, document = (
         write_csv(record, folder / "trials.csv"),
         write_json(record, folder / "report.json"),

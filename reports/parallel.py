@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from reports import wording
 from reports.effects import choices
 from reports.marks import broken
-from reports.measurements import Measurements, searched
+from reports.measurements import Measurements, role, searched
 from reports.palette import LIGHT
 from studies.record import StudyRecord, TrialRecord
 
@@ -40,9 +40,9 @@ def parallel(record: StudyRecord) -> go.Figure | None:
         return None
     ranges = {name: _range(name, [f for _, f in found]) for name in SCORES}
     figure = go.Figure(layout=_layout(levels))
-    for role, (width, opacity) in LINES.items():
-        ours = [(t, f) for t, f in found if _role(record, t) == role]
-        figure.add_trace(_lines(record, ours, role, levels, ranges, width, opacity))
+    for kind, (width, opacity) in LINES.items():
+        ours = [(t, f) for t, f in found if role(record, t) == kind]
+        figure.add_trace(_lines(record, ours, kind, levels, ranges, width, opacity))
     for place, (name, values) in enumerate(levels.items()):
         for i, choice in enumerate(values):
             _label(figure, place, _height(i, len(values)), choice)
@@ -94,12 +94,6 @@ def _heights(
         value = _scaled(name, scores)
         found.append((value - low) / (high - low) if high > low else 0.5)
     return [round(h, 4) for h in found]
-
-
-def _role(record: StudyRecord, trial: TrialRecord) -> str:
-    if trial.number in record.front:
-        return "front"
-    return "dominated" if trial.feasible else "infeasible"
 
 
 def _height(place: int, count: int) -> float:

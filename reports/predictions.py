@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.measurements import cost, real
+from reports.measurements import cost, real, role
 from studies.record import StudyRecord, TrialRecord
 
 Pair = tuple[float, float]  # as predicted, as measured
@@ -73,7 +73,7 @@ def told(record: StudyRecord) -> dict[str, list[Told]]:
     """
     trials = [t for t in record.trials if t.state != "duplicate"]
     found = {
-        name: [Told(t, _role(record, t), *pair) for t in trials if (pair := quantity.pair(t))]
+        name: [Told(t, role(record, t), *pair) for t in trials if (pair := quantity.pair(t))]
         for name, quantity in QUANTITIES.items()
     }
     return {name: own for name, own in found.items() if own}
@@ -103,11 +103,3 @@ def _pair(predicted: Any, measured: Any) -> Pair | None:
     both = {"predicted": predicted, "measured": measured}
     found = [real(both, name) or 0.0 for name in both]
     return (found[0], found[1]) if min(found) > 0 else None
-
-
-def _role(record: StudyRecord, trial: TrialRecord) -> str:
-    if trial.number in record.front:
-        return "front"
-    if trial.state != "complete":
-        return "stopped"
-    return "dominated" if trial.feasible else "infeasible"

@@ -9,12 +9,17 @@ import plotly.graph_objects as go
 
 from reports import wording
 from reports.marks import broken
-from reports.measurements import real
+from reports.measurements import real, role
 from reports.palette import LIGHT
 from studies.record import StudyRecord, TrialRecord
 
 ATTRIBUTE = "rungs"  # JSON text: for each rung its iteration, gap and retention
-LINES = {"dominated": (1.2, 0.6), "stopped": (1.4, 0.9), "front": (2.0, 0.9)}
+LINES = {
+    "dominated": (1.2, 0.6),
+    "infeasible": (1.2, 0.6),
+    "stopped": (1.4, 0.9),
+    "front": (2.0, 0.9),
+}
 
 
 def reached(trial: TrialRecord) -> list[tuple[float, float]]:
@@ -49,9 +54,9 @@ def rung_figure(record: StudyRecord) -> go.Figure | None:
     if not curves:
         return None
     figure = go.Figure(layout=_layout())
-    for role, (width, opacity) in LINES.items():
-        ours = [t for t in record.trials if t.number in curves and _role(record, t) == role]
-        figure.add_trace(_trace(ours, curves, role, width, opacity))
+    for kind, (width, opacity) in LINES.items():
+        ours = [t for t in record.trials if t.number in curves and role(record, t) == kind]
+        figure.add_trace(_trace(ours, curves, kind, width, opacity))
     return figure
 
 
@@ -84,12 +89,6 @@ def _trace(
         },
         marker={"size": 5, "color": LIGHT[role], "symbol": "x" if role == "stopped" else "circle"},
     )
-
-
-def _role(record: StudyRecord, trial: TrialRecord) -> str:
-    if trial.number in record.front:
-        return "front"
-    return "stopped" if trial.state == "pruned" else "dominated"
 
 
 def _layout() -> dict[str, Any]:

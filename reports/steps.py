@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from reports import hover, wording
 from reports.marks import bars, style, ticks, upward
 from reports.markup import Child, Html, element, join, table
-from reports.measurements import real, retention_interval, searched
+from reports.measurements import real, retention_interval, role, searched
 from reports.palette import LIGHT
 from studies.record import StudyRecord
 
@@ -29,8 +29,8 @@ def steps_figure(record: StudyRecord) -> go.Figure | None:
     lines = _lines(record)
     for name, points in lines.items():
         figure.add_trace(_line(record, name, points))
-    for role, on_front in (("dominated", False), ("front", True)):
-        figure.add_trace(_students(record, role, on_front))
+    for kind in ("dominated", "infeasible", "front"):
+        figure.add_trace(_students(record, kind))
     drawn = [x for trace in figure.data for x in trace.x]
     if not drawn:
         return None
@@ -82,7 +82,7 @@ def _line(record: StudyRecord, name: str, points: list[Point]) -> go.Scatter:
     )
 
 
-def _students(record: StudyRecord, role: str, on_front: bool) -> go.Scatter:
+def _students(record: StudyRecord, kind: str) -> go.Scatter:
     found = [(t, f) for t in record.trials if (f := searched(record, t))]
     shown = [
         (t, f)
@@ -90,14 +90,14 @@ def _students(record: StudyRecord, role: str, on_front: bool) -> go.Scatter:
         if t.state == "complete"
         and f.retention is not None
         and real(t.params, "steps")
-        and (t.number in record.front) is on_front
+        and role(record, t) == kind
     ]
     return go.Scatter(
         x=[t.params["steps"] for t, _ in shown],
         y=[f.retention for _, f in shown],
         hovertext=[hover.scored(t, f) for t, f in shown],
         customdata=[t.number for t, _ in shown],
-        **style(role),
+        **style(kind),
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ado_nas.files import replacing
 from reports.measurements import searched
 from studies.record import StudyRecord, TrialRecord
 
@@ -57,9 +57,8 @@ def write_csv(record: StudyRecord, path: Path) -> Path:
     Returns:
         The path written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    frame(record).to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        frame(record).to_csv(partial, index=False)
     return path
 
 

@@ -24,7 +24,6 @@ SCHEDULES = {
     "ays": "AYS levels",
     "dp": "learned (DP) levels",
 }
-DEVICE_KEYS = ("device_name", "chip", "device", "cpu", "machine")
 ABSENT = "\u2013"  # an en dash, as tables print a missing value
 TIMES = "\u00d7"
 CLOSE = 0.05  # ratios that print as 1.0 count as equal
@@ -174,18 +173,12 @@ def device(environment: Mapping[str, Any]) -> str:
     """The device that the figures were measured on.
 
     Args:
-        environment: what was recorded with the study; a device may be a name or a table with one.
+        environment: what was recorded with the study.
 
     Returns:
         A name, or ``an unnamed device`` where none was recorded.
     """
-    for key in DEVICE_KEYS:
-        value = environment.get(key)
-        if isinstance(value, Mapping):
-            value = value.get("name") or value.get("chip")
-        if isinstance(value, str) and value:
-            return value
-    return "an unnamed device"
+    return str(environment.get("device") or "an unnamed device")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ado_nas.errors import ConfigError
 from studies.axes import VALUES
 
-NEEDED = ("torch", "scipy")
+NEEDED = "torch"
 
 
 class GaussianSampler(GPSampler):
@@ -67,13 +67,12 @@ def check_installed() -> None:
     """Refuse a Gaussian process where what it needs is missing.
 
     Raises:
-        ConfigError: torch or scipy is not installed.
+        ConfigError: torch is not installed.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if importlib.util.find_spec(NEEDED) is None:
         raise ConfigError(
-            f"sampler 'gp' needs {' and '.join(missing)}, which an extra installs: "
-            "uv sync --extra gp; or take --sampler tpe"
+            f"sampler 'gp' needs {NEEDED}, which an extra installs: "
+            "uv sync --extra gp; or search with --sampler tpe"
         )
 
 

@@ -62,7 +62,7 @@ def own_folder(session: Session) -> None:
     if (folder / "trials").exists():
         raise StudyError(
             f"{folder} holds the trials of another study named {name!r}, of another storage or "
-            "deleted since; move it away, or give another --study or --workspace"
+            "deleted since; move it away, or give another --workspace"
         )
     (folder / OWNER).write_text(f"{own}\n", encoding="utf-8")
 

@@ -30,7 +30,7 @@ def settings(config: SearchConfig) -> dict[str, Any]:
         Plain values by dotted name, without those that may change on resume.
     """
     kept = {k: v for k, v in to_dict(config).items() if k not in FREE + PLACES}
-    return dict(_leaves(kept))
+    return flat(kept)
 
 
 def completed(before: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     environment = facts.get("environment", {})
     device = {k: environment[k] for k in DEVICE if k in environment}
-    return dict(_leaves({"device": device, "digest": dict(facts.get("digests", {}))}))
+    return flat({"device": device, "digest": dict(facts.get("digests", {}))})
 
 
 def refuse_changes(
@@ -92,9 +92,10 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return next(n for i in range(2, len(used) + 3) if (n := f"{name}-{i}") not in used)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names; lists and scalars stay, empty tables go."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return found

@@ -18,12 +18,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces the study i
 
 CHANCE = "(chance)"  # a dimension without any meaning, to see what noise alone comes to
 ENOUGH = 8  # scored trials, below which nothing is told apart from chance
+SEED = 0  # of the forest and of the dimension of chance
 TREES, DEPTH = 24, 6  # the time of fANOVA grows with the leaves; 64 leaves hold main effects
 
 
-def importances(
-    trials: Sequence[TrialRecord], floor: float, seed: int = 0
-) -> dict[str, dict[str, float]]:
+def importances(trials: Sequence[TrialRecord], floor: float) -> dict[str, dict[str, float]]:
     """The share of each objective's variance that each dimension explains, by fANOVA.
 
     fANOVA averages a random forest over the whole space, so a choice that the sampler tried in
@@ -33,7 +32,6 @@ def importances(
     Args:
         trials: those without scores are left out.
         floor: of the gap, above 0.
-        seed: of the forest and of the dimension of chance.
 
     Returns:
         For gap, latency_ms and size_mb the share by dimension, the most important first, and
@@ -49,8 +47,8 @@ def importances(
     if len(scored) < ENOUGH or not kinds:
         return {}
     points = np.array([axes(t.values, floor) for t in scored])
-    study = _study(scored, points, kinds, seed)
-    evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)
+    study = _study(scored, points, kinds)
+    evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=SEED)
     found = {}
     for i, name in enumerate(VALUES):
         if np.ptp(points[:, i]) > 0:
@@ -82,12 +80,11 @@ def _study(
     trials: Sequence[TrialRecord],
     points: np.ndarray[Any, np.dtype[np.float64]],
     kinds: dict[str, BaseDistribution],
-    seed: int,
 ) -> optuna.Study:
     study = optuna.create_study(
         storage=optuna.storages.InMemoryStorage(), directions=["minimize"] * len(VALUES)
     )
-    draws = np.random.default_rng(seed).permutation(np.arange(len(trials)) % 4)
+    draws = np.random.default_rng(SEED).permutation(np.arange(len(trials)) % 4)
     every = {**kinds, CHANCE: CategoricalDistribution(range(4))}
     for trial, point, draw in zip(trials, points, draws, strict=True):
         params = {n: trial.params[n] for n in kinds} | {CHANCE: int(draw)}

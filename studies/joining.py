@@ -69,7 +69,7 @@ def join(joining: Joining, workspace: Path, progress: Progress) -> Counter[str]:
         own_folder(session)
         first = secrets.randbelow(WORKERS)
         timed = not joining.train_only
-        return supervise(session, progress, lambda: False, lambda: None, timed, first)
+        return supervise(session, progress, lambda: None, timed, first)
 
 
 def _config(joining: Joining, workspace: Path) -> SearchConfig:

@@ -166,8 +166,9 @@ def _outcome(child: Child, progress: Progress) -> Any:
         if not running:
             code = child.process.exitcode
             raise errors.ProcessDied(
-                f"a process of the search died with exit code {code}; if memory ran out, a "
-                "smaller --memory-budget-mb may help; the same command goes on from here"
+                f"a process of the search died with exit code {code}; if memory ran out, another "
+                "study with a smaller --memory-budget-mb may help; the same command goes on from "
+                "here"
             )
         wait([child])
 

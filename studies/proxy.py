@@ -57,7 +57,8 @@ def open_proxy(url: str) -> BaseStorage:
         The storage; its calls outlast a server that is started again.
 
     Raises:
-        StudyError: nobody answers there, or the extra `grpc` is not installed.
+        ConfigError: the extra `grpc` is not installed.
+        StudyError: nobody answers there.
     """
     host, port = address(url)
     _require_grpc()
@@ -126,7 +127,9 @@ def serve(store: Store, host: str = HOST, port: int = PORT) -> Any:
     try:
         server.port = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
-        raise ConfigError(f"port {port} of {host} is taken; give another with --port") from error
+        raise ConfigError(
+            f"cannot listen on {host} port {port}; give another --port, or this machine's --host"
+        ) from error
     server.start()
     return server
 

@@ -15,6 +15,7 @@ from ado_nas.errors import NegativeVerdict
 from ado_nas.files import replacing
 from ado_nas.progress import Progress
 from ado_nas.specs import to_dict
+from objectives.constraints import reason
 from search_spaces.candidate import cheapest, count
 from search_spaces.space import anchors
 from studies.carryover import carry_over, check_source
@@ -35,11 +36,6 @@ from studies.tracking import Mirror, mirror
 from studies.trainers import retrain, unfinished
 
 _log = logging.getLogger(__name__)
-
-
-def never() -> bool:
-    """A `stop` that never stops."""
-    return False
 
 
 def plan(config: SearchConfig) -> dict[str, Any]:
@@ -71,7 +67,6 @@ def search(
     workspace: Path,
     progress: Progress,
     report: Callable[[StudyRecord], object] | None = None,
-    stop: Callable[[], bool] = never,
 ) -> StudyRecord:
     """Prepare, search, measure the front again and report; or resume where that was left.
 
@@ -80,7 +75,6 @@ def search(
         workspace: its folder; made where it is missing.
         progress: gets the stages as they go.
         report: called with the whole record before this returns.
-        stop: asked now and then; True ends the search early but in order.
 
     Returns:
         The study.
@@ -108,12 +102,12 @@ def search(
             with _timed(session, "search"):
                 carry_over(session, progress)
                 _enqueue_anchors(session)
-                supervise(session, progress, stop, lambda: _catch_up(session, tracker))
+                supervise(session, progress, lambda: _catch_up(session, tracker))
         collect(session)  # joined workers may have ended the study while nobody searched
         _remeasure(session, progress)
-        if config.finalists and not stop():
+        if config.finalists:
             with _timed(session, "finalists"):
-                retrain(session, progress, stop)
+                retrain(session, progress)
         if report is not None:
             with _timed(session, "report"):
                 report(study_record(session.study, workspace))
@@ -283,11 +277,10 @@ def _require_feasible(record: StudyRecord) -> None:
         return
     closest = min(tried, key=_shortfall)
     over = {k: v for k, v in closest.constraints.items() if v > 0}
-    misses = ", ".join(f"{k} by {v:.0%}" for k, v in over.items())
     made = " ".join(f"{k}={v}" for k, v in closest.params.items())
     # No limit stops a training, but what the reason says.
     told = f": {closest.reason}"
-    verdict = told if over.keys() <= {"training"} else f", misses {misses}; loosen that limit"
+    verdict = told if over.keys() <= {"training"} else f", has {reason(over)}; loosen that limit"
     raise NegativeVerdict(
         f"none of {len(tried)} candidates meets the limits; the closest, trial {closest.number} "
         f"({made}){verdict}"

@@ -34,7 +34,7 @@ MINIMIZE = StudyDirection.MINIMIZE
 
 @dataclass(frozen=True)
 class Session:
-    """An open study. `worker` tells the draws of several workers apart."""
+    """An open study."""
 
     config: SearchConfig
     workspace: Path

@@ -162,8 +162,18 @@ def open_store(url: str) -> Store:
         return _open_database(url)
     except (sa.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         raise _unreachable(url, error) from error
+    except ModuleNotFoundError as error:
+        extra = "; uv sync --extra postgresql" if error.name == "psycopg" else ""
+        raise StudyError(f"storage {_shown(url)} needs {error.name}{extra}") from error
     except (ImportError, OSError, ValueError, RuntimeError, AssertionError) as error:
         raise _unreachable(url, error) from error
+
+
+def stored_file(url: str) -> Path | None:
+    """The file that a storage lies in; None of a server."""
+    if url.startswith(_SQLITE):
+        return Path(url.removeprefix(_SQLITE).partition("?")[0])
+    return Path(url.removeprefix(_JOURNAL)) if url.startswith(_JOURNAL) else None
 
 
 def study_names(url: str) -> list[str]:
@@ -172,9 +182,9 @@ def study_names(url: str) -> list[str]:
     Raises:
         StudyError: it cannot be reached.
     """
-    for scheme in (_SQLITE, _JOURNAL):
-        if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
-            return []
+    file = stored_file(url)
+    if file is not None and not file.exists():
+        return []
     with contextlib.closing(open_store(url)) as store:
         return sorted(optuna.get_all_study_names(storage=store.storage))
 
@@ -224,9 +234,14 @@ def _unreachable(url: str, error: Exception) -> StudyError:
     cause = getattr(error, "orig", None) or error.__cause__ or error
     cause = getattr(cause, "orig", None) or cause
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return StudyError(f"storage {_shown(url)} does not answer: {lines[0]}; check --storage")
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
     with contextlib.suppress(sa.exc.ArgumentError):
-        url = sa.make_url(url).render_as_string(hide_password=True)
-    return StudyError(f"storage {url} does not answer: {lines[0]}; check --storage")
+        return sa.make_url(url).render_as_string(hide_password=True)
+    return url
 
 
 class _JournalLock(BaseJournalFileLock):

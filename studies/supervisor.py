@@ -140,8 +140,9 @@ class Crew:
         self.deaths += 1
         if self.deaths >= DEATHS or failed >= FAILURES:
             raise ProcessDied(
-                f"workers keep dying; {lost}; if memory runs out, fewer --workers or a smaller "
-                "--memory-budget-mb may help; the same command goes on from here"
+                f"workers keep dying; {lost}; if memory runs out, fewer --workers may help, or "
+                "another study with a smaller --memory-budget-mb; the same command goes on from "
+                "here"
             )
         self.start(member.index)
 
@@ -149,7 +150,6 @@ class Crew:
 def supervise(
     session: Session,
     progress: Progress,
-    stop: Callable[[], bool],
     after: Callable[[], None],
     timed: bool = True,
     first: int = 0,
@@ -159,7 +159,6 @@ def supervise(
     Args:
         session: prepared.
         progress: gets ``trials``, how many trained of how many, and a note on each.
-        stop: True lets the workers end their trials and ends the run.
         after: called in between when trials have ended, here or elsewhere.
         timed: whether this is the study's own device.
         first: number of the first worker; those of other machines draw by others.
@@ -193,7 +192,7 @@ def supervise(
                     requeue_stale(session, watch)
                     crew.news = True  # other machines may have ended trials
                     look = time.monotonic() + STALE_SECONDS
-                if stop() or time.monotonic() > until:
+                if time.monotonic() > until:
                     crew.order("finish")
     except KeyboardInterrupt:
         crew.stop()

@@ -16,6 +16,7 @@ from typing import Any
 
 from ado_nas.measure import lock
 from studies.folders import study_folder
+from studies.identity import flat
 from studies.record import StudyRecord, TrialRecord
 
 _log = logging.getLogger(__name__)
@@ -52,24 +53,6 @@ def mirror(record: StudyRecord, workspace: Path) -> Iterator[Mirror | None]:
             yield None
             return
         yield Mirror(record, workspace)
-
-
-def sync(record: StudyRecord, workspace: Path) -> int:
-    """Bring the mirror up to the study; does nothing where it is.
-
-    Args:
-        record: of the study.
-        workspace: absolute.
-
-    Returns:
-        How many trials were written.
-    """
-    with mirror(record, workspace) as opened:
-        if opened is None:
-            return 0
-        written = opened.log(record.trials)
-        opened.summarize(record)
-        return written
 
 
 @contextlib.contextmanager
@@ -154,7 +137,7 @@ class Mirror:
             return str(found[0].info.run_id)
         tags = {STUDY: self._id, TRIAL: "study", "ado.study": self._study}
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._study)
-        self._batch(run.info.run_id, {}, dict(_flat(record.config)), {}, 0)
+        self._batch(run.info.run_id, {}, flat(record.config), {}, 0)
         return str(run.info.run_id)
 
     def _children(self) -> dict[int, str]:
@@ -229,11 +212,3 @@ def _number(value: Any) -> bool:
 
 def _milliseconds(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1000) if moment else 0
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

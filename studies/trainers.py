@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,13 +30,12 @@ from studies.supervisor import Crew, Member
 _log = logging.getLogger(__name__)
 
 
-def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> None:
+def retrain(session: Session, progress: Progress) -> None:
     """Train the finalists again and measure them; what is stored already is not done again.
 
     Args:
         session: of a study whose front has been measured again.
         progress: gets ``finalists``, how many trainings of how many, and a note on each.
-        stop: True lets the trainings that run end, and starts no more.
 
     Raises:
         AdoNasError: what a process raised.
@@ -47,7 +45,7 @@ def retrain(session: Session, progress: Progress, stop: Callable[[], bool]) -> N
     trainings = _plan(session)
     _drop_damaged(session, trainings)
     if not all(map(ended, rows_of(session, trainings))):
-        _train(session, trainings, progress, stop)
+        _train(session, trainings, progress)
     _measure(session, trainings, progress)
 
 
@@ -108,9 +106,7 @@ def _drop_damaged(session: Session, trainings: list[Training]) -> None:
                 session.study.set_user_attr(training.key, {})
 
 
-def _train(
-    session: Session, trainings: list[Training], progress: Progress, stop: Callable[[], bool]
-) -> None:
+def _train(session: Session, trainings: list[Training], progress: Progress) -> None:
     crew = Trainers(session, progress, trainings=trainings)
     count = min(session.config.workers or default_workers(), len(trainings))
     progress("finalists", crew.done, len(trainings))
@@ -120,8 +116,6 @@ def _train(
                 crew.start(index)
             while crew.members:
                 crew.listen()
-                if stop():
-                    crew.order("finish")
     except KeyboardInterrupt:
         crew.stop()
         raise

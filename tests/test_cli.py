@@ -252,7 +252,7 @@ def test_doctor_plans_a_model_as_its_card_says_it_was_trained(
 ) -> None:
     unet = build_unet(UNetSpec(resolution=8, widths=(8,), blocks=(1,), attention=("none",)))
     save_model(tmp_path, unet, SamplerSpec(), karras_levels(2, 0.1, 1.0), card)
-    found = cli._patient(None, None, str(tmp_path), None, None, tmp_path)
+    found = cli._patient(None, {"resolution": None}, str(tmp_path), None, tmp_path)
     assert (found.batch, found.alone, found.sampled) == (batch, alone, 100)
     assert found.spec == unet.spec
 

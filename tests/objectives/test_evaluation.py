@@ -23,6 +23,7 @@ from ado_nas.measure.predictor import Timed, grid, load_table
 from ado_nas.modelfolder import WEIGHTS, load_model
 from ado_nas.models.stepped import SteppedUNet
 from ado_nas.models.unet import named_parameters
+from ado_nas.progress import silent
 from ado_nas.reference import pictured
 from ado_nas.specs import (
     Candidate,
@@ -401,19 +402,19 @@ def test_front_is_measured_again_on_other_noise_and_images(
 ) -> None:
     workspace, facts = prepared
     outcome = evaluate(workspace, tmp_path)
-    (row,) = evaluation.remeasure(TASK, workspace, [tmp_path], facts=facts)
+    (row,) = evaluation.remeasure(TASK, workspace, [tmp_path], silent, facts)
     assert row["gap"] != outcome.values["gap"] and row["reference_gap"] > 0
     low, high = row["retention_low"], row["retention_high"]
     assert low <= row["retention"] <= high
     assert row["repeated"] == (high >= outcome.attributes["retention_low"])
     with pytest.raises(StudyError, match=r"features here is .* and of the study another"):
         evaluation.remeasure(
-            TASK, workspace, [tmp_path], facts={"digests": {"features": "another"}}
+            TASK, workspace, [tmp_path], silent, {"digests": {"features": "another"}}
         )
     # Those who made the study had another day's yardstick, as its trials have.
     reference = {**facts["reference"], "step_ms": 1000 * facts["reference"]["step_ms"]}
     (slow,) = evaluation.remeasure(
-        TASK, workspace, [tmp_path], facts={**facts, "reference": reference}
+        TASK, workspace, [tmp_path], silent, {**facts, "reference": reference}
     )
     assert slow["latency_ms"] > 100 * row["latency_ms"]
     assert slow["speedup"] < row["speedup"] / 100

@@ -60,7 +60,7 @@ def test_commands_name_workspace_and_storage_when_they_are_others(make_study: Ma
     url = "postgresql://ado:secret@db:5432/studies"
     stored = dataclasses.replace(record, config={**record.config, "storage": url})
     lines = [line for _, line in commands(stored, Path("ado-runs"))]
-    assert sum("--storage postgresql://ado@db:5432/studies" in line for line in lines) == 3
+    assert sum("--storage postgresql://ado@db:5432/studies" in line for line in lines) == 4
     assert not any("secret" in line for line in lines)
 
 

@@ -75,9 +75,8 @@ def test_sampler_is_named_in_full_when_known_or_not() -> None:
     assert wording.sampler({"solver": "new", "guidance": 1.5}) == "new, guidance 1.5"
 
 
-def test_device_is_found_when_a_name_or_a_table() -> None:
+def test_device_has_a_name_or_says_that_it_has_none() -> None:
     assert wording.device({"device": "M4"}) == "M4"
-    assert wording.device({"device": {"name": "M4", "cores": 10}}) == "M4"
     assert wording.device({}) == "an unnamed device"
 
 

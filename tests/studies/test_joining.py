@@ -306,7 +306,7 @@ def test_join_refuses_another_device_unless_it_only_trains(
     place = tmp_path_factory.mktemp("far")
     if train_only:
         join(wanted, place, silent)
-        assert asked[0][4] is False
+        assert asked[0][3] is False
         assert (place / "cache/trajectories/b/b").exists()
     else:
         with pytest.raises(StudyError, match=r"device is 'another', there 'fake'.*--train-only"):
@@ -320,7 +320,7 @@ def test_join_says_before_anything_what_the_sampler_of_the_study_needs(
     session = prepared(make_session())
     config = {**to_dict(session.config), "sampler": "gp"}
     session.study.set_user_attr("config", config)
-    monkeypatch.setattr(gaussian, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(gaussian, "NEEDED", "no_such_module")
     with pytest.raises(ConfigError, match="needs no_such_module, which an extra installs"):
         join(Joining("fake", session.store.url), tmp_path / "far", silent)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from studies.record import StudyRecord, TrialRecord
-from studies.tracking import mirror, sync, tracking_uri
+from studies.tracking import mirror, tracking_uri
 
 STATES = ["complete", "pruned", "infeasible", "duplicate", "failed", "requeued", "running"]
 
@@ -49,6 +49,15 @@ def study(*trials: TrialRecord, study_id: str = "a") -> StudyRecord:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("workspace")  # MLflow takes seconds to make a database
+
+
+def sync(record: StudyRecord, workspace: Path) -> int:
+    with mirror(record, workspace) as opened:
+        if opened is None:
+            return 0
+        written = opened.log(record.trials)
+        opened.summarize(record)
+        return written
 
 
 def runs(workspace: Path, study_id: str) -> dict[str, Any]:
