@@ -144,7 +144,7 @@ def _opened(task: TaskSpec, cache: Path, progress: Progress) -> Bench:
     unet = dataclasses.replace(task.teacher, unet=teacher.unet.spec)
     task = dataclasses.replace(task, teacher=unet)
     lap("teacher")
-    with _converging("sampling the teacher", "give another --teacher" if given else slower):
+    with _converging("sampling the teacher", "give another teacher" if given else slower):
         bank = build_bank(task.trajectories, teacher, cache / "trajectories", progress)
     lap("trajectories")
     supernet = None

@@ -15,6 +15,7 @@ from ado_nas.distillation.optimize import Optimized, check, optimize, planned
 from ado_nas.distillation.progressive import Decision, attempt
 from ado_nas.distillation.tradeoff import tradeoff
 from ado_nas.errors import ConfigError, Diverged, ModelError
+from ado_nas.measure.cost import cost
 from ado_nas.modelfolder import Model, load_model
 from ado_nas.models.inherit import inherit
 from ado_nas.models.unet import build_unet
@@ -219,7 +220,8 @@ class ProgressiveDistillation:
         found = shop(attempt(student.unet.spec, steps, parent, self._spec))
         if found.folder is None:
             raise Diverged(found.verdict.reason)
-        self._decisions.append(_decided(stage_config, found))
+        size = cost(teacher.unet.spec).size_mb
+        self._decisions.append(_decided(stage_config, found, size))
         trained = load_model(found.folder)
         stage_config.teacher_model, stage_config.student_model = teacher, trained
         return trained
@@ -277,7 +279,6 @@ def _folder(teacher: Model | str | Path) -> Path | None:
     return teacher.folder if isinstance(teacher, Model) else Path(teacher)
 
 
-def _decided(stage: DistillationStage, found: Result) -> Decision:
-    size = found.figures["size_mb"]
+def _decided(stage: DistillationStage, found: Result, size: float) -> Decision:
     action = "passed" if found.verdict.passed else "stopped"
     return Decision(stage.stage_number, "steps", stage.input_steps, size, found, action)

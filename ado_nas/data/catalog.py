@@ -143,8 +143,6 @@ def _built(spec: DataSpec) -> bool:
 
 
 def _place(spec: DataSpec, cache: Path) -> Path:
-    if spec.averaged_from:
-        return pyramid.place(_place(_whole(spec), cache), spec.resolution)
     return cache / "data" / digest(spec, _module(spec).VERSION, manifest.SCHEMA, _content(spec))
 
 

@@ -135,17 +135,20 @@ def read(spec: DataSpec, spool: BinaryIO) -> Source:
 
 
 def changed(folder: Path, recorded: dict[str, str]) -> list[str]:
-    """Names of the recorded files that are gone or hold other bytes now.
+    """Names of the recorded files that are gone, cannot be read or hold other bytes now.
 
     Args:
         folder: where they lie.
         recorded: SHA-256 by relative path.
     """
-    return [
-        name
-        for name, wanted in recorded.items()
-        if not (folder / name).is_file() or _hash((folder / name).read_bytes()) != wanted
-    ]
+
+    def now(name: str) -> str:
+        try:
+            return _hash((folder / name).read_bytes())
+        except OSError:
+            return ""
+
+    return [name for name, wanted in recorded.items() if now(name) != wanted]
 
 
 def _headers(folder: Path, paths: list[Path]) -> dict[Path, Header]:

@@ -122,7 +122,10 @@ class Shop:
         training = self._training(attempt)
         size = cost(attempt.unet).size_mb
         name = f"{attempt.steps} steps, {size:.3g} MB, {training.iterations} iterations"
-        sampler = SamplerSpec(course.solver, "dp", attempt.steps)
+        schedule = "dp"
+        if attempt.method == "chained":  # some of the levels of what it imitates
+            schedule = parent.sampler.schedule if attempt.parent else "karras"
+        sampler = SamplerSpec(course.solver, schedule, attempt.steps)
         try:
             with accounting(bench.task.memory_budget_mb) as memory:
                 seconds = follow(unet, course, training, folder, name, self.progress)

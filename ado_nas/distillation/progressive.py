@@ -153,19 +153,9 @@ def attempt(
         spec: method and iterations.
         factor: times the iterations.
     """
-    chosen = method(spec.method, steps)
+    chosen = "anchored" if spec.method == "auto" else spec.method
     longer = LONGER if chosen == "consistency" else 1
     return Attempt(unet, steps, chosen, factor * longer * spec.training.iterations, parent)
-
-
-def method(asked: str, steps: int) -> str:
-    """The method for a number of steps.
-
-    Args:
-        asked: of the spec; auto is the one that `benchmark distillation` found best.
-        steps: of the student.
-    """
-    return "anchored" if asked == "auto" else asked
 
 
 def _middle(plan: Plan, before: int, after: int, asked: str) -> int | None:

@@ -12,7 +12,9 @@ from ado_nas.device import environment
 from ado_nas.distillation.attempts import Result
 from ado_nas.distillation.planner import Plan
 from ado_nas.distillation.progressive import Decision
+from ado_nas.files import read_json
 from ado_nas.measure.cost import cost
+from ado_nas.modelfolder import SAMPLER
 from ado_nas.optimization import OptimizationSpec
 
 
@@ -115,7 +117,9 @@ def _row(kind: str, figures: dict[str, Any], size_mb: float, label: str) -> dict
 def _student_row(decision: Decision, chosen: bool) -> dict[str, Any]:
     result = decision.result
     told, attempt = result.verdict, result.attempt
-    sampler = {"nfe": attempt.steps, "solver": attempt.method, "schedule": "dp"}
+    assert result.folder is not None  # it was judged
+    known = read_json(result.folder / SAMPLER) or {}
+    sampler = {"nfe": attempt.steps, **{k: known.get(k, "") for k in ("solver", "schedule")}}
     kept = ("retention", "retention_low", "retention_high")
     figures = {**result.figures, **sampler, **{name: getattr(told, name) for name in kept}}
     size = result.figures["size_mb"]

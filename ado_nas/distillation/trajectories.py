@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,8 @@ def _draw(
     shape = (len(levels), *start.shape)
     started = time.monotonic()
     with replacing(folder / STATES) as partial:
-        # A file object keeps NumPy from adding an ending to the temporary name.
         states = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+        _reserve(partial)
         for a in range(0, spec.count, _BATCH):
             rows = slice(a, min(a + _BATCH, spec.count))
             chosen = None if labels is None else mx.array(labels[rows])
@@ -164,6 +165,13 @@ def _draw(
     }
     write_json(folder / META, meta)
     return meta
+
+
+def _reserve(path: Path) -> None:
+    """Take the space of a file now: a mapped page that finds none later ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def implied_denoised(states: np.ndarray, levels: Levels) -> np.ndarray:

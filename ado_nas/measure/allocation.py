@@ -40,7 +40,8 @@ def peak_bytes(graph: Graph) -> int:
 
     Source: MLX 0.32, transforms.cpp and backend/cpu.
     """
-    width = int(os.environ.get(WIDTH, _WIDTH))
+    asked = os.environ.get(WIDTH, "")
+    width = int(asked) if asked.isdecimal() else _WIDTH
     replay = _Replay(graph)
     for node in evaluation_order(graph, width):
         replay.run(node)

@@ -26,10 +26,9 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Inheritance:
-    """What came from the teacher: the share of the student's parameters, and how many layers."""
+    """What came from the teacher."""
 
-    fraction: float
-    layers: int
+    fraction: float  # of the student's parameters
 
 
 def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
@@ -56,12 +55,10 @@ def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
     plan += folded_head(student.spec, teacher, weights)
     sources = {layer.role: layer for layer in converted(plan, student.spec, weights)}
     taken: dict[str, Floats] = {}
-    count = 0
     for layer in layers(student.spec):
         source = sources.get(layer.role)
         if source is not None and fits(layer, source):
             taken.update(_taken(layer, source, weights, chosen))
-            count += 1
     share = sum(value.size for value in taken.values())
     for layer in layers(student.spec):
         if layer.name.endswith("conv_shortcut") and f"{layer.name}.weight" not in taken:
@@ -71,7 +68,7 @@ def inherit(student: UNet, teacher: UNet, order: str = "kept") -> Inheritance:
     assign(student, arrays)
     mx.eval(student.parameters())
     total = sum(value.size for _, value in named_parameters(student))
-    return Inheritance(share / total, count)
+    return Inheritance(share / total)
 
 
 def _taken(

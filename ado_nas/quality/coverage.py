@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
+K = 5  # neighbors for density and coverage
+K_SUPPORT = 3  # and for precision and recall
 
 
 @dataclass(frozen=True)
@@ -24,30 +26,31 @@ def neighbors(
     real: npt.ArrayLike,
     fake: npt.ArrayLike,
     radii: tuple[F64, F64] | None = None,
-    k: int = 5,
-    k_support: int = 3,
 ) -> Neighbors:
     """Count neighbors within the distance to the k-th nearest of the same kind.
 
     Args:
         real: (N, D) features.
         fake: (M, D) features.
-        radii: squared radii (N,) of the real balls for `k` and `k_support`, where known already.
-        k: neighbors for density and coverage.
-        k_support: neighbors for precision and recall.
+        radii: of the real balls, as `real_radii` gives them, where known already.
 
     Source: Naeem et al. 2020, eqs. 3 to 5; Kynkaanniemi et al. 2019 for precision and recall.
     """
     x, y = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    wide, narrow = radii or (squared_radii(x, k), squared_radii(x, k_support))
+    wide, narrow = radii or real_radii(x)
     between = squared_distances(x, y)
     inside = between <= wide[:, None]
     return Neighbors(
-        density=float(inside.sum() / (k * len(y))),
+        density=float(inside.sum() / (K * len(y))),
         coverage=float(inside.any(axis=1).mean()),
         precision=float((between <= narrow[:, None]).any(axis=0).mean()),
-        recall=float((between <= squared_radii(y, k_support)[None, :]).any(axis=1).mean()),
+        recall=float((between <= squared_radii(y, K_SUPPORT)[None, :]).any(axis=1).mean()),
     )
+
+
+def real_radii(points: F64) -> tuple[F64, F64]:
+    """(N,) squared radii of the balls for `K` neighbors, and for `K_SUPPORT`."""
+    return squared_radii(points, K), squared_radii(points, K_SUPPORT)
 
 
 def squared_radii(points: F64, k: int) -> F64:

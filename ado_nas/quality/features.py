@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ado_nas.data import Dataset
-from ado_nas.errors import DataError, ModelError, WorkspaceError
+from ado_nas.errors import DataError, ModelError
+from ado_nas.files import replacing, write_json
 from ado_nas.progress import Progress, silent
 from ado_nas.quality.tasks import Target, moment_noise, targets
 from ado_nas.specs import QualitySpec
@@ -96,6 +95,9 @@ def train_features(dataset: Dataset, spec: QualitySpec, progress: Progress = sil
 
     Returns:
         The same network for equal arguments on one machine.
+
+    Raises:
+        DataError: the width is too small.
     """
     if spec.feature_width < 8 + sum(STAGES[:2]):
         raise DataError(f"feature_width {spec.feature_width}: give at least 32")
@@ -120,17 +122,10 @@ def train_features(dataset: Dataset, spec: QualitySpec, progress: Progress = sil
 
 def save(net: FeatureNet, folder: Path) -> None:
     """Write ``features.safetensors`` and ``features.json``, each whole or not at all."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-            arrays = {**net.weights, "scale": mx.array(net.scale)}
-            mx.save_safetensors(f"{name}/features.safetensors", arrays)
-            card = {"schema": SCHEMA, "task": net.task, "facts": net.facts, "hash": net.hash}
-            Path(name, "features.json").write_text(json.dumps(card, indent=1) + "\n")
-            for file in ("features.safetensors", "features.json"):
-                os.replace(f"{name}/{file}", folder / file)
-    except OSError as error:
-        raise WorkspaceError(f"cannot write {folder}: {error.strerror}") from error
+    with replacing(folder / "features.safetensors") as partial:
+        mx.save_safetensors(str(partial), {**net.weights, "scale": mx.array(net.scale)})
+    card = {"schema": SCHEMA, "task": net.task, "facts": net.facts, "hash": net.hash}
+    write_json(folder / "features.json", card)
 
 
 def load(folder: Path) -> FeatureNet:

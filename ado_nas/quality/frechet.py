@@ -87,12 +87,6 @@ def unit_bias(features: npt.ArrayLike) -> float:
     return _second_order(values, fourth)
 
 
-def gaussian_unit_bias(covariance: F64) -> float:
-    """`unit_bias` of a Gaussian with this covariance, in closed form."""
-    values = np.maximum(np.linalg.eigvalsh(covariance), 0.0)
-    return _second_order(values, np.outer(values, values) + np.diag(values**2))
-
-
 def _second_order(values: F64, variances: F64) -> float:
     sums = values[:, None] + values[None, :]
     # Directions without variance in either carry no bias; dividing by their sum would make noise.

@@ -185,7 +185,7 @@ class Judge:
 
     @functools.cached_property
     def _radii(self) -> tuple[F64, F64]:
-        return coverage.squared_radii(self._real, 5), coverage.squared_radii(self._real, 3)
+        return coverage.real_radii(self._real)
 
     @functools.cached_property
     def _nearest(self) -> float:

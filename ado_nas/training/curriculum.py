@@ -66,10 +66,7 @@ class Curriculum:
             self.stages.append(Stage(side, self.batch(side), count))
 
     def batch(self, side: int) -> int:
-        """Images in an iteration at a resolution: as many more as the spec says where it is low.
-
-        Crops have the square of the ratio, as in the source.
-        """
+        """Images in an iteration at a resolution: more where it is low, as the spec says."""
         ratio = self.resolution / side
         wanted = self._batch * ratio**self.spec.batch_growth
         return self._batch if side == self.resolution else max(1, round(wanted / _GRAIN)) * _GRAIN

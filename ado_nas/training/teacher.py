@@ -198,7 +198,9 @@ def shipped(spec: TeacherSpec, dataset: Dataset) -> Path | None:
         dataset: what it learned; procedural sets may differ in the last bits by machine.
     """
     for path in sorted(SHIPPED.glob(f"*/{CARD}")):
-        card = read_json(path) or {}
+        card = read_json(path)
+        if card is None:  # damaged
+            continue
         told = card["data"]
         same = told["version"] == dataset.manifest["generator_version"]
         same = same and from_dict(DataSpec, told["spec"]) == dataset.spec

@@ -90,9 +90,8 @@ def transfer(
     """
     flat, goal = FlatParameters(before), FlatParameters(after)
     weights = {n: np.array(v) for n, v in flat.arrays(flat.vector(before)).items()}
-    taken = _Taken(
-        _named(flat, np.arange(flat.size)), chosen, _power(before.spec, weights), goal, after
-    )
+    ids = {n: np.array(v) for n, v in flat.arrays(mx.arange(flat.size)).items()}
+    taken = _Taken(ids, chosen, _power(before.spec, weights), goal, after)
     sources = {layer.role: layer for layer in layers(before.spec)}
     kept = {**_first(before.spec, after.spec), **(blocks or {})}
     for layer in layers(after.spec):
@@ -124,15 +123,6 @@ class _Taken:
                 self.scale[name] = self.scale[name] * pick.share
             elif layer.kind == "rms":
                 self.scale[name] = self.scale[name] * _left(source, self._power, pick.first)
-
-
-def _named(flat: FlatParameters, values: npt.NDArray[Any]) -> Arrays:
-    found, end = {}, 0
-    for name, shape in zip(flat.names, flat.shapes, strict=True):
-        size = int(np.prod(shape))
-        found[name] = values[end : end + size].reshape(shape)
-        end += size
-    return found
 
 
 def _joined(flat: FlatParameters, arrays: Arrays) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from ado_nas.distillation.attempts import RESULT, Attempt, Shop
 from ado_nas.distillation.optimize import check, optimize
 from ado_nas.errors import ConfigError, ModelError
 from ado_nas.files import read_json
+from ado_nas.measure.cost import cost
 from ado_nas.modelfolder import load_model, save_model
 from ado_nas.models.unet import named_parameters
 from ado_nas.optimization import OptimizationSpec
@@ -208,6 +209,8 @@ def test_exported_model_tells_where_it_came_from_and_samples(
     assert all(r["gap_low"] <= r["gap"] <= r["gap_high"] for r in rows)
     for row in rows:
         assert not row["samples"] or (Path(found.tradeoff).parent / row["samples"]).is_file()
+    students = [(r["solver"], r["schedule"]) for r in rows if r["kind"] == "student"]
+    assert set(students) == {(model.sampler.solver, model.sampler.schedule)} == {("ddim", "dp")}
 
 
 def test_stages_one_at_a_time_are_those_of_the_whole_run(
@@ -235,6 +238,7 @@ def test_stages_one_at_a_time_are_those_of_the_whole_run(
     by_hand.distill_stage(first.teacher_model, first.student_model, first)
     found = by_hand.analyze_quality_tradeoff()
     assert [s["output_steps"] for s in found["stages"]] == [3]
+    assert found["stages"][0]["input_mb"] == cost(first.teacher_model.unet.spec).size_mb
 
 
 @pytest.mark.parametrize("adaptation", ["prune", "grow"])
@@ -303,6 +307,7 @@ def test_other_methods_go_through_the_same_gate(
     assert [s["output_steps"] for s in found.stages] == stages
     model = load_model(Path(found.model))
     assert model.sampler.solver == solver and len(model.levels) == 3
+    assert model.sampler.schedule == ("karras" if method == "chained" else "dp")
     if method == "chained":  # each student visits every other level of the one before
         first = load_model(Path(found.model).parents[1] / "attempts" / found.stages[0]["key"])
         assert np.allclose(model.levels, first.levels[::4])

@@ -140,6 +140,26 @@ def test_lone_image_loads_with_nothing_held_out(tmp_path: Path) -> None:
         assert len(found.train) == 1 and len(found.held_out) == 0
 
 
+def test_file_that_cannot_be_read_any_more_counts_as_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("one", "two"):
+        Image.new("RGB", (8, 8), "red").save(images / f"{name}.png")
+    manifest = data.build(DataSpec(str(images), 8), tmp_path)
+    read = Path.read_bytes
+
+    def refusing(path: Path) -> bytes:
+        if path.name == "two.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    with pytest.raises(NegativeVerdict, match=r"two\.png changed since the dataset was built"):
+        data.verify(manifest)
+
+
 def test_unknown_names_and_places_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no dataset or folder named 'digit'"):
         data.check(DataSpec("digit"))

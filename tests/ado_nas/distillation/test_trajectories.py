@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_bank_holds_the_run_of_its_solver(tmp_path: Path) -> None:
     np.testing.assert_allclose(landed, bank.states[1], atol=1e-3)
     for i, j in itertools.pairwise(range(7)):
         assert bank.costs[i, j] < 1e-6  # one DDIM step is what the teacher did
+
+
+def test_bank_that_a_disk_has_no_room_for_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, start: int, size: int) -> None:
+        assert size == 128 + 7 * 40 * 8 * 8 * 4  # header and states
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(trajectories.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="no space left"):
+        build_bank(SPEC, teacher(), tmp_path)
+    assert [p.name for p in tmp_path.rglob("*") if STATES in p.name] == []
 
 
 def test_finished_bank_is_opened_not_made(tmp_path: Path) -> None:

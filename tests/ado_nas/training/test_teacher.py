@@ -173,6 +173,8 @@ def test_shipped_teacher_is_taken_where_all_is_alike(
     assert module.shipped(SPEC, other) is None
     newer = dataclasses.replace(digits, manifest={**digits.manifest, "generator_version": -1})
     assert module.shipped(SPEC, newer) is None
+    (place / "card.json").write_text("{")  # damaged
+    assert module.shipped(SPEC, digits) is None
 
 
 def test_every_shipped_teacher_is_whole_and_of_a_preset() -> None:
