@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -169,9 +170,14 @@ def _draw(
 
 def _reserve(path: Path) -> None:
     """Take the space of a file now: a mapped page that finds none later ends the process."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
+    if not hasattr(os, "posix_fallocate"):  # on macOS
+        return
+    with path.open("r+b") as file:
+        try:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of the file system
+                raise
 
 
 def implied_denoised(states: np.ndarray, levels: Levels) -> np.ndarray:
