@@ -1,6 +1,6 @@
 """Every solver with every schedule at few evaluations: closed forms against the learned one.
 
-Ten hours on two quiet cores, nine of them for `shapes16`, whose teacher is the larger one. What
+About eleven hours of one core, eight of them for `shapes16`, whose teacher is the larger one. What
 was run a row at a time, also on several machines, becomes one result by
 ``python -m benchmarks.schedules RESULT ... > JOINED``.
 """
