@@ -62,4 +62,4 @@ def test_what_diverges_is_named_with_the_rate_to_lower(tmp_path: Path, broken: s
     told = refused(tmp_path, supernet=SupernetSpec(iterations=3, batch=4, learning_rate=1e30))
     assert "the supernet diverged" in told and "task.supernet.learning_rate (1e+30)" in told
     told = refused(tmp_path, teacher_folder=broken)
-    assert "trajectories hold values that are not finite; give another --teacher" in told
+    assert "trajectories hold values that are not finite; give another teacher" in told

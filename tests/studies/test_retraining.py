@@ -97,7 +97,7 @@ def test_bug_that_does_not_come_back_costs_nothing(planned: Session, faults: Any
 def test_full_disk_ends_the_run_and_no_training(planned: Session, faults: Any) -> None:
     faults(full=True)
     with pytest.raises(WorkspaceError, match=NO_SPACE):
-        trainers.retrain(planned, silent, lambda: False)
+        trainers.retrain(planned, silent)
     assert not any("state" in row for row in rows(planned).values())
     faults()
     assert all(phrase.endswith(" complete") for phrase in train(planned))
@@ -188,13 +188,13 @@ def test_training_that_is_damaged_before_it_is_judged_is_done_again(planned: Ses
     lost, gone, *_ = rows(planned).values()
     (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
     shutil.rmtree(planned.workspace / gone["folder"])
-    trainers.retrain(planned, silent, lambda: False)
+    trainers.retrain(planned, silent)
     assert not trainers.unfinished(planned)
     lines = (planned.workspace / "evaluated.log").read_text().splitlines()
     assert len(lines) == 3 + 4 + 2
     assert all("retention" in row for row in rows(planned).values())
     (planned.workspace / lost["folder"] / "model.safetensors").write_text("x")
-    trainers.retrain(planned, lambda *a: pytest.fail("trained again"), lambda: False)
+    trainers.retrain(planned, lambda *a: pytest.fail("trained again"))
 
 
 @pytest.mark.slow
