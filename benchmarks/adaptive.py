@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from ado_nas.adaptive.comparison import comparison
-from ado_nas.adaptive.complexity import Budgets, Complexity, affordable, fit, sample
+from ado_nas.adaptive.complexity import Budgets, Complexity, affordable, fit_to_gap, sample
 from ado_nas.adaptive.content import COUNTS, Outcomes, begun, outcomes, reference_ends
 from ado_nas.adaptive.learning import plain
 from ado_nas.adaptive.recipe import Recipe
@@ -29,7 +29,7 @@ from studies.config import resolve
 
 OBJECTS = 32  # at most; one at least
 SOLVER = "ipndm_3"
-MEANS = (3.5, 4.0, 4.5, 5.0, 6.0)
+MEANS = (3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0)
 LEARNED = 2048  # images that the thresholds are learned from
 TIMED = 128  # images at a time where both are timed
 
@@ -100,7 +100,8 @@ def run(
     chosen = means if row is None else [means[row]]
     rows = []
     for mean in chosen:
-        rule = fit(learning.told, learning.errors, sorted(counts), mean)
+        about = learning.features, bench.practice_judge.real, sorted(counts)
+        rule = fit_to_gap(learning.told, *about, mean)
         rows.append(_row(bench, schedules, rule, fixed, judged, held, noise_seed, progress))
         rows[-1] |= _oracle(bench, sorted(counts), held, judged, rows[-1]["mean_nfe"])
         gained = held.errors[:, 0] - held.errors[:, -1]

@@ -21,10 +21,12 @@ from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import Diverged, SpecError
 from ado_nas.models.unet import UNet
 from ado_nas.progress import Progress, silent
+from ado_nas.quality.frechet import Gaussian, distance
 
 PROBES = 2
 STATISTICS = ("curvature", "change", "spread", "roughness")
 _BINS = 12
+_WIDE = 6  # bins of a rule whose budgets are searched together
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +194,97 @@ def fit(
     table = np.array([errors[rows].mean(axis=0) for rows in each])
     share = np.bincount(bins, minlength=_BINS) / len(bins)
     return Complexity(mean, scale, weights, edges, affordable(table, share, counts, mean_nfe))
+
+
+def fit_to_gap(
+    seen: np.ndarray, features: np.ndarray, real: Gaussian, counts: Sequence[int], mean_nfe: float
+) -> Complexity:
+    """Learn the rule that leaves the least gap of all images at a mean number of evaluations.
+
+    What an image gains by itself is not what the gap measures (docs/decisions/0017).
+
+    Args:
+        seen: (M, S) statistics; one that is the same for all tells nothing.
+        features: (K, M, D) of each image with each of `counts` evaluations.
+        real: of the images that the gap is to.
+        counts: (K,), rising.
+        mean_nfe: that may be spent on average.
+
+    Returns:
+        The rule. Its score is one statistic, up or down being learned; in bins of equal size by
+        it the budgets are those that no change of a bin's, or of two bins', betters.
+    """
+    mean, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-9
+    found: list[tuple[float, Complexity]] = []
+    for weights in np.eye(seen.shape[1]):
+        score = ((seen - mean) / scale) @ weights
+        edges = np.quantile(score, np.arange(1, _WIDE) / _WIDE)
+        mixture = _Mixture.of(features, np.searchsorted(edges, score), real)
+        gap, places = mixture.cheapest(np.asarray(counts), mean_nfe)
+        rule = Complexity(mean, scale, weights, edges, np.asarray(counts)[places])
+        found.append((gap, rule))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """The moments of the features in R bins with each of K budgets: what the gap needs."""
+
+    real: Gaussian
+    sizes: np.ndarray  # (R,) images
+    sums: np.ndarray  # (R, K, D)
+    products: np.ndarray  # (R, K, D, D)
+
+    @classmethod
+    def of(cls, features: np.ndarray, bins: np.ndarray, real: Gaussian) -> _Mixture:
+        sizes = np.bincount(bins, minlength=_WIDE)
+        parts = [features[:, bins == b].astype(np.float64) for b in range(_WIDE)]
+        products = np.array([np.einsum("kmi,kmj->kij", x, x) for x in parts])
+        return cls(real, sizes, np.array([x.sum(axis=1) for x in parts]), products)
+
+    def gap(self, places: np.ndarray) -> float:
+        """Of the whole where each bin has the budget at its place, with a constant bias."""
+        rows, count = np.arange(_WIDE), int(self.sizes.sum())
+        mean = self.sums[rows, places].sum(axis=0) / count
+        second = self.products[rows, places].sum(axis=0)
+        covariance = (second - count * np.outer(mean, mean)) / (count - 1)
+        return distance(self.real, Gaussian(mean, covariance, covariance, count))
+
+    def cheapest(self, counts: np.ndarray, mean_nfe: float) -> tuple[float, np.ndarray]:
+        """The least gap that descents from equal budgets come to, and its places (R,)."""
+        alike = [np.full(_WIDE, k) for k in np.flatnonzero(counts <= mean_nfe)]
+        return min((self._descent(places, counts, mean_nfe) for places in alike), key=_first)
+
+    def _descent(
+        self, places: np.ndarray, counts: np.ndarray, mean_nfe: float
+    ) -> tuple[float, np.ndarray]:
+        gap, most = self.gap(places), mean_nfe * self.sizes.sum() + 1e-6
+        while True:
+            near = [p for p in _near(places, len(counts)) if self.sizes @ counts[p] <= most]
+            best = min(((self.gap(p), p) for p in near), key=_first)
+            if best[0] >= gap:
+                return gap, places
+            gap, places = best
+
+
+def _near(places: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """The same with the budget of one bin changed, or of one and another's next to its own."""
+    yield places
+    for bin_ in range(len(places)):
+        for k in range(count):
+            changed = places.copy()
+            changed[bin_] = k
+            yield changed
+            for other in range(len(places)):
+                for step in (-1, 1):
+                    if other != bin_ and 0 <= changed[other] + step < count:
+                        twice = changed.copy()
+                        twice[other] += step
+                        yield twice
+
+
+def _first(pair: tuple[float, Any]) -> float:
+    return pair[0]
 
 
 def affordable(

@@ -12,7 +12,7 @@ from ado_nas.adaptive.complexity import (
     Budgets,
     budgets,
     errors_by_budget,
-    fit,
+    fit_to_gap,
     refined,
 )
 from ado_nas.adaptive.learning import CHECK_SEED, CHECKED, GLANCED, checked_gap, path_costs
@@ -31,19 +31,20 @@ from ado_nas.progress import Progress, silent
 from ado_nas.reference import sampler_levels
 
 COUNTS = (3, 4, 5, 6, 8)
-LEARNED = 1024  # images that the thresholds are learned from
+LEARNED = 2048  # images that the thresholds are learned from
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
     """What M images came to with each of K budgets, in the order of the schedules.
 
-    `told` (M, S) are the statistics of the probes, `images` (K, M, H, W, C), `errors` (M, K)
-    squared distances of features from the images' true ends.
+    `told` (M, S) are the statistics of the probes, `images` (K, M, H, W, C), `features` (K, M, D)
+    theirs, `errors` (M, K) squared distances of these from the images' true ends.
     """
 
     told: np.ndarray
     images: np.ndarray
+    features: np.ndarray
     errors: np.ndarray
 
 
@@ -80,7 +81,8 @@ def learn_content(
     schedules = begun(bench, bank, solver, counts, refinement, progress)
     ends = reference_ends(bench, learned, progress)
     found = outcomes(bench, schedules, ends, progress)
-    rule = fit(only(found.told, statistics), found.errors, sorted(counts), mean_nfe)
+    told, real = only(found.told, statistics), bench.practice_judge.real
+    rule = fit_to_gap(told, found.features, real, sorted(counts), mean_nfe)
     return AdaptiveScheduler(schedules, rule, identity(bench.teacher))
 
 
@@ -176,10 +178,11 @@ def outcomes(bench: Bench, schedules: Budgets, ends: Truth, progress: Progress) 
     found: list[tuple[np.ndarray, ...]] = []
     about = ends.start, ends.labels, bench.task.reference.guidance, bench.task.quality.batch
     for n, images, told in errors_by_budget(bench.teacher.unet, schedules, *about):
-        found.append((told, images, ends.errors(images)))
+        features = ends.seen(images)
+        found.append((told, images, features, ends.apart(features)))
         progress("budgets", len(found), len(schedules.levels), f"{n} NFE")
-    probes, every, errors = zip(*found, strict=True)
-    return Outcomes(probes[-1], np.stack(every), np.stack(errors, axis=1))
+    probes, every, features, errors = zip(*found, strict=True)
+    return Outcomes(probes[-1], np.stack(every), np.stack(features), np.stack(errors, axis=1))
 
 
 def only(seen: np.ndarray, statistics: Sequence[str]) -> np.ndarray:

@@ -39,9 +39,16 @@ class Truth:
 
         Their mean is above the squared Wasserstein distance of the two sets of features.
         """
-        found = self.features(np.clip(images, -1, 1).astype(np.float32))
-        apart: np.ndarray = np.sum((found - self.ends[which]).astype(np.float64) ** 2, axis=1)
-        return apart
+        return self.apart(self.seen(images), which)
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """(A, D) features of images."""
+        return self.features(np.clip(images, -1, 1).astype(np.float32))
+
+    def apart(self, seen: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Squared distances (A,) of features (A, D) from the ends of the noise `which`."""
+        found: np.ndarray = np.sum((seen - self.ends[which]).astype(np.float64) ** 2, axis=1)
+        return found
 
 
 def truth(bank: Bank, features: FeatureNet) -> Truth:

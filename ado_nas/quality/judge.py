@@ -98,6 +98,11 @@ class Judge:
             gap = intervals.corrected(real.whole, fake.whole, real.unit_bias, fake.unit_bias)
             return max(gap, 0.0), intervals.interval(gap, intervals.replicates(real, fake))
 
+    @property
+    def real(self) -> frechet.Gaussian:
+        """Of the features of the real images."""
+        return self._sample.whole
+
     def floor(self, samples: int) -> float:
         """The gap that chance makes between real images at this number of generated ones."""
         scale = 1 / len(self.held_out) + 1 / samples

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from ado_nas.adaptive import complexity
-from ado_nas.adaptive.complexity import Complexity, budgets, errors_by_budget, fit, sample
+from ado_nas.adaptive.complexity import (
+    Complexity,
+    budgets,
+    errors_by_budget,
+    fit,
+    fit_to_gap,
+    sample,
+)
 from ado_nas.adaptive.recipe import Recipe
 from ado_nas.adaptive.refine import Refinement
 from ado_nas.diffusion.levels import karras_levels
@@ -19,6 +26,7 @@ from ado_nas.diffusion.solvers import Point
 from ado_nas.distillation.trajectories import Bank
 from ado_nas.errors import Diverged, SpecError
 from ado_nas.models.unet import UNet
+from ado_nas.quality import frechet
 
 pytestmark = pytest.mark.usefixtures("own_lock")
 
@@ -105,6 +113,40 @@ def test_no_other_choice_of_that_mean_leaves_less_error() -> None:
     every = itertools.combinations_with_replacement((2, 4, 8), 12)
     best = min(error(c) for c in every if np.mean(c) <= mean + 1e-9)
     assert error(tuple(rule.budgets)) == pytest.approx(best)
+
+
+def test_budgets_by_the_gap_are_the_best_of_all_and_by_the_statistic_that_tells() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.standard_normal((600, 3))
+    ideal = rng.standard_normal((600, 5)) + seen[:, 1:2]
+    real = frechet.fit(rng.standard_normal((4000, 5)) + rng.standard_normal((4000, 1)))
+    # With few evaluations only images of a high second statistic are off, and those by much.
+    off = np.where(seen[:, 1] > 0.5, 2.0, 0.2)[:, None]
+    features = np.stack([ideal + off * rng.standard_normal((600, 5)) / n for n in (1, 2, 4)])
+    rule = fit_to_gap(seen, features, real, (2, 4, 8), 4.0)
+    chosen = rule.choose(seen)
+    assert rule.weights.tolist() == [0, 1, 0] and chosen.mean() <= 4
+    assert chosen[seen[:, 1] > 0.5].mean() > chosen[seen[:, 1] < 0].mean()
+    bins = np.searchsorted(rule.edges, rule.score(seen))
+
+    def gap(budgets: np.ndarray) -> float:
+        places = np.searchsorted((2, 4, 8), budgets)
+        return frechet.distance(real, frechet.fit(features[places, np.arange(600)]))
+
+    every = map(np.array, itertools.product((2, 4, 8), repeat=6))
+    least = min(gap(some[bins]) for some in every if some[bins].mean() <= 4)
+    assert gap(chosen) == pytest.approx(least)
+    assert least < gap(rng.permutation(chosen))
+
+
+def test_budgets_are_alike_where_nothing_is_told() -> None:
+    features = (
+        np.random.default_rng(0).standard_normal((3, 200, 4))
+        * np.array([3, 2, 1.1])[:, None, None]
+    )
+    real = frechet.fit(np.random.default_rng(1).standard_normal((500, 4)))
+    rule = fit_to_gap(np.zeros((200, 4)), features, real, (3, 4, 6), 5.0)
+    assert set(rule.choose(np.zeros((9, 4)))) == {4}
 
 
 def test_schedule_whose_refinement_diverges_stays_as_it_was(
